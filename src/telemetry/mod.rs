@@ -1,0 +1,4 @@
+//! Logging and the one registry of metrics.
+
+pub mod logging;
+pub mod metrics;

@@ -1,1 +1,15 @@
-//! (being built)
+//! The store on SQLite: WAL, every commit flushed, one writer, a few readers.
+//!
+//! How a group of tables writes:
+//! - *often* (reservations, rows of the log): a [`writer::Command`] whose waiting instances share their statements;
+//! - *rarely* (units, tokens, …): [`writer::Writer::write`] with a closure that has a savepoint of its own.
+
+mod open;
+mod pile;
+mod rare;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use self::open::open;

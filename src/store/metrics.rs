@@ -1,0 +1,46 @@
+//! What the store shows of itself.
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+
+use crate::telemetry::metrics::{self, MetricError};
+
+/// Counters of the one writer.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(super) waiting: IntGauge,
+    pub(super) commands: IntCounterVec,
+    pub(super) transactions: IntCounter,
+    pub(super) failures: IntCounterVec,
+    pub(super) seconds: Histogram,
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn register(to: &metrics::Metrics) -> Result<Self, MetricError> {
+        Ok(Self {
+            waiting: to.gauge(
+                "store_commands_waiting",
+                "Commands handed to the database writer and not answered yet",
+            )?,
+            commands: to.counters(
+                "store_commands_total",
+                "Commands that the database writer has carried out",
+                &["kind"],
+            )?,
+            transactions: to
+                .counter("store_transactions_total", "Transactions that the database writer has committed")?,
+            failures: to.counters(
+                "store_failures_total",
+                "Commands that the database writer could not carry out",
+                &["kind"],
+            )?,
+            seconds: to.seconds(
+                "store_transaction_seconds",
+                "Duration of the database writer's transactions with their commit",
+            )?,
+        })
+    }
+}

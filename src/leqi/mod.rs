@@ -5,6 +5,7 @@
 
 mod body;
 pub mod catalogue;
+pub mod client;
 mod envelope;
 mod error;
 mod json;

@@ -5,6 +5,8 @@
 //! process goes through [`sqlite`]'s one writer, which carries many waiting commands in one transaction, so that
 //! durability costs one flush for many calls (design.md §3). PostgreSQL follows behind the same traits.
 
+pub mod ledger;
+
 mod error;
 mod metrics;
 #[cfg_attr(not(test), expect(dead_code, reason = "the first group of tables comes next"))]
@@ -38,6 +40,8 @@ impl Default for Config {
 /// The open database. Cheap to clone; every copy is the same database.
 #[derive(Clone)]
 pub struct Store {
+    /// Credit: accounts, invoices, events.
+    pub ledger: Arc<dyn ledger::LedgerTable>,
     engine: Arc<dyn Engine>,
 }
 

@@ -4,6 +4,8 @@
 //! - *often* (reservations, rows of the log): a [`writer::Command`] whose waiting instances share their statements;
 //! - *rarely* (units, tokens, …): [`writer::Writer::write`] with a closure that has a savepoint of its own.
 
+mod ledger;
+mod ledger_rows;
 mod open;
 mod pile;
 mod rare;

@@ -13,7 +13,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::writer::Writer;
+use super::{ledger::Ledger, writer::Writer};
 use crate::store::{Config, Engine, Metrics, Store, StoreError};
 
 /// Every table, embedded; one file per group of tables and change.
@@ -60,8 +60,8 @@ impl Engine for Database {
 
 /// Opens the file, creates it when there is none, and brings its tables up to date.
 pub(in crate::store) async fn open(config: &Config, metrics: &Metrics) -> Result<Store, StoreError> {
-    let database = Arc::new(database(config, metrics).await?);
-    Ok(Store { engine: database })
+    let database = database(config, metrics).await?;
+    Ok(Store { ledger: Arc::new(Ledger(database.clone())), engine: Arc::new(database) })
 }
 
 pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Database, StoreError> {

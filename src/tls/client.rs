@@ -1,0 +1,111 @@
+//! How the gateway trusts a server: four modes, because the platform's certificate may carry no usable name
+//! at all (protocol.md §2).
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use super::{
+    Pin, TlsError, provider,
+    verify::{Trust, Verifier},
+};
+
+/// What a server's certificate must prove.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// It chains to a trusted authority; its names are not looked at.
+    Chain,
+    /// It chains to a trusted authority and carries the name that was dialled.
+    #[default]
+    Full,
+    /// Nothing. Whoever stands in between can read and change everything.
+    Off,
+    /// Its public key is one of these; authority, names, dates and X.509 version are not looked at.
+    Pinned(Vec<Pin>),
+}
+
+/// The client side for one upstream. `ca_file` replaces the system's roots and may hold many certificates.
+///
+/// # Errors
+/// When `ca_file` cannot be read or holds no certificate, the system has no roots, or the list of pins is empty.
+pub fn client_config(verify: &Verify, ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier: Arc<dyn ServerCertVerifier> = match verify {
+        Verify::Chain => Arc::new(Verifier { trust: Trust::Chain(roots(ca_file)?), algorithms }),
+        Verify::Full => {
+            let roots = Arc::new(roots(ca_file)?);
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().map_err(
+                |error| TlsError::Rejected {
+                    context: "cannot verify servers".to_owned(),
+                    source: rustls::Error::General(error.to_string()),
+                },
+            )?
+        }
+        Verify::Off => Arc::new(Verifier { trust: Trust::Anything, algorithms }),
+        Verify::Pinned(pins) if pins.is_empty() => return Err(TlsError::NoPins),
+        Verify::Pinned(pins) => Arc::new(Verifier { trust: Trust::Keys(pins.clone()), algorithms }),
+    };
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|source| TlsError::Rejected { context: "cannot set up TLS".to_owned(), source })?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
+}
+
+/// Every certificate of a PEM file, in order.
+///
+/// # Errors
+/// When the file cannot be read or holds none.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Certificate(format!("{} is damaged PEM: {error}", path.display())))?;
+    if certificates.is_empty() {
+        return Err(TlsError::Empty { path: path.to_owned(), what: "certificate", label: "CERTIFICATE" });
+    }
+    Ok(certificates)
+}
+
+/// A file's bytes, with an error that names it.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Read { path: PathBuf::from(path), source })
+}
+
+/// The authorities of a file.
+pub(super) fn roots_of_file(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in read_certificates(path)? {
+        store.add(certificate).map_err(|source| TlsError::Rejected {
+            context: format!("{} holds a certificate that cannot be trusted as an authority", path.display()),
+            source,
+        })?;
+    }
+    Ok(store)
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    if let Some(path) = ca_file {
+        return roots_of_file(path);
+    }
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some of the system's certificate authorities could not be read");
+    }
+    let mut store = RootCertStore::empty();
+    let (added, ignored) = store.add_parsable_certificates(found.certs);
+    if added == 0 {
+        return Err(TlsError::NoRoots { place: "in the system's store".to_owned() });
+    }
+    tracing::debug!(added, ignored, "certificate authorities of the system");
+    Ok(store)
+}

@@ -9,6 +9,7 @@ CREATE TABLE ledger_account (
     elsewhere        INTEGER NOT NULL,
     issued           INTEGER NOT NULL,
     reserved         INTEGER NOT NULL,
+    pending_return   INTEGER NOT NULL,          -- what red invoices give back once they are issued
     bureau_total     INTEGER,
     bureau_available INTEGER,
     suspended        INTEGER NOT NULL,
@@ -59,6 +60,7 @@ CREATE TABLE ledger_event (
     elsewhere  INTEGER NOT NULL,
     issued     INTEGER NOT NULL,
     reserved   INTEGER NOT NULL,
+    pending_return  INTEGER NOT NULL,
     exchange   INTEGER,
     at         INTEGER NOT NULL
 ) STRICT;

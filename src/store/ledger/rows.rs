@@ -22,7 +22,7 @@ pub struct EntryKey {
     pub invoice_no: InvoiceNo,
 }
 
-/// The four figures whose difference is the credit available, in fen. Also changes of them.
+/// The figures that make up the credit available, in fen. Also changes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Credit that the platform has given for the month (`yxzed`).
@@ -34,6 +34,9 @@ pub struct Figures {
     pub issued: Money,
     /// Credit held by invoices whose outcome is not known yet.
     pub reserved: Money,
+    /// Credit that red invoices give back once they are issued; not available before. The platform may have counted
+    /// it already, which the next balance must not mistake for something else.
+    pub pending_return: Money,
 }
 
 impl Figures {
@@ -54,6 +57,7 @@ impl Figures {
             elsewhere: self.elsewhere.saturating_sub(before.elsewhere),
             issued: self.issued.saturating_sub(before.issued),
             reserved: self.reserved.saturating_sub(before.reserved),
+            pending_return: self.pending_return.saturating_sub(before.pending_return),
         }
     }
 }
@@ -199,6 +203,12 @@ impl Entry {
     #[must_use]
     pub fn held(&self) -> Money {
         self.credit.max(Money::ZERO)
+    }
+
+    /// The credit that it gives back when it is issued.
+    #[must_use]
+    pub fn gives_back(&self) -> Money {
+        Money::ZERO.saturating_sub(self.credit.min(Money::ZERO))
     }
 
     /// The account it counts in.

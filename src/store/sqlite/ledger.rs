@@ -243,8 +243,8 @@ impl LedgerTable for Ledger {
                 Ok(Mismatch {
                     key: key_of(row, 0)?,
                     account: figures_of(row, 2)?,
-                    entries: figures_of(row, 6)?,
-                    events: figures_of(row, 10)?,
+                    entries: figures_of(row, 7)?,
+                    events: figures_of(row, 12)?,
                 })
             };
             self.list(sqlx::query(ledger_rows::VERIFY).bind(period.number()), row).await

@@ -16,8 +16,8 @@ use crate::{
 
 macro_rules! account_columns {
     () => {
-        "a.issuer, a.period, a.downloaded, a.elsewhere, a.issued, a.reserved, a.bureau_total, a.bureau_available, \
-         a.suspended, a.valid_from, a.valid_to, a.closed_for, a.epoch, a.stale, a.synced_at, a.updated_at"
+        "a.issuer, a.period, a.downloaded, a.elsewhere, a.issued, a.reserved, a.pending_return, \
+         a.bureau_total, a.bureau_available, a.suspended, a.valid_from, a.valid_to, a.closed_for, a.epoch, a.stale, a.synced_at, a.updated_at"
     };
 }
 
@@ -42,14 +42,15 @@ pub(super) const LIST_ACCOUNTS: &str = concat!(
 );
 
 pub(super) const SAVE_ACCOUNTS: &str = "
-INSERT INTO ledger_account (issuer, period, downloaded, elsewhere, issued, reserved, bureau_total, bureau_available,
-    suspended, valid_from, valid_to, closed_for, epoch, stale, synced_at, updated_at)
+INSERT INTO ledger_account (issuer, period, downloaded, elsewhere, issued, reserved, pending_return, bureau_total,
+    bureau_available, suspended, valid_from, valid_to, closed_for, epoch, stale, synced_at, updated_at)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-    value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15
+    value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15,
+    value ->> 16
 FROM json_each(?1) WHERE true
 ON CONFLICT (issuer, period) DO UPDATE SET
     downloaded = excluded.downloaded, elsewhere = excluded.elsewhere, issued = excluded.issued,
-    reserved = excluded.reserved, bureau_total = excluded.bureau_total, bureau_available = excluded.bureau_available,
+    reserved = excluded.reserved, pending_return = excluded.pending_return, bureau_total = excluded.bureau_total, bureau_available = excluded.bureau_available,
     suspended = excluded.suspended, valid_from = excluded.valid_from, valid_to = excluded.valid_to,
     closed_for = excluded.closed_for, epoch = excluded.epoch, stale = excluded.stale, synced_at = excluded.synced_at,
     updated_at = excluded.updated_at";
@@ -93,13 +94,14 @@ ON CONFLICT (issuer, invoice_no) DO UPDATE SET
     result_text = excluded.result_text, dated_at = excluded.dated_at, updated_at = excluded.updated_at";
 
 pub(super) const SAVE_EVENTS: &str = "
-INSERT INTO ledger_event (issuer, period, invoice_no, kind, downloaded, elsewhere, issued, reserved, exchange, at)
+INSERT INTO ledger_event (issuer, period, invoice_no, kind, downloaded, elsewhere, issued, reserved, pending_return, exchange,
+    at)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-    value ->> 8, value ->> 9
+    value ->> 8, value ->> 9, value ->> 10
 FROM json_each(?1)";
 
 pub(super) const LIST_EVENTS: &str = "
-SELECT id, issuer, period, invoice_no, kind, downloaded, elsewhere, issued, reserved, exchange, at
+SELECT id, issuer, period, invoice_no, kind, downloaded, elsewhere, issued, reserved, pending_return, exchange, at
 FROM ledger_event WHERE issuer = ?1 AND period = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4";
 
 pub(super) const LOAD_TRANSFERS: &str =
@@ -114,24 +116,29 @@ SELECT red, count(*), sum(net), sum(tax) FROM ledger_entry
 WHERE issuer = ?1 AND period = ?2 AND platform_id = ?3 AND state = 'issued' GROUP BY red";
 
 pub(super) const VERIFY: &str = "
-SELECT a.issuer, a.period, a.downloaded, a.elsewhere, a.issued, a.reserved,
-    0, 0, ifnull(e.issued, 0), ifnull(e.reserved, 0),
-    ifnull(v.downloaded, 0), ifnull(v.elsewhere, 0), ifnull(v.issued, 0), ifnull(v.reserved, 0)
+SELECT a.issuer, a.period,
+    a.downloaded, a.elsewhere, a.issued, a.reserved, a.pending_return,
+    0, 0, ifnull(e.issued, 0), ifnull(e.reserved, 0), ifnull(e.pending_return, 0),
+    ifnull(v.downloaded, 0), ifnull(v.elsewhere, 0), ifnull(v.issued, 0), ifnull(v.reserved, 0),
+    ifnull(v.pending_return, 0)
 FROM ledger_account AS a
 LEFT JOIN (
     SELECT issuer, sum(iif(state = 'issued', credit, 0)) AS issued,
-        sum(iif(state = 'reserved', max(credit, 0), 0)) AS reserved
+        sum(iif(state = 'reserved', max(credit, 0), 0)) AS reserved,
+        -sum(iif(state = 'reserved', min(credit, 0), 0)) AS pending_return
     FROM ledger_entry WHERE period = ?1 GROUP BY issuer
 ) AS e ON e.issuer = a.issuer
 LEFT JOIN (
     SELECT issuer, sum(downloaded) AS downloaded, sum(elsewhere) AS elsewhere, sum(issued) AS issued,
-        sum(reserved) AS reserved
+        sum(reserved) AS reserved, sum(pending_return) AS pending_return
     FROM ledger_event WHERE period = ?1 GROUP BY issuer
 ) AS v ON v.issuer = a.issuer
 WHERE a.period = ?1 AND (
-    a.issued <> ifnull(e.issued, 0) OR a.reserved <> ifnull(e.reserved, 0)
-    OR a.downloaded <> ifnull(v.downloaded, 0) OR a.elsewhere <> ifnull(v.elsewhere, 0)
-    OR a.issued <> ifnull(v.issued, 0) OR a.reserved <> ifnull(v.reserved, 0)
+    (a.issued, a.reserved, a.pending_return)
+        IS NOT (ifnull(e.issued, 0), ifnull(e.reserved, 0), ifnull(e.pending_return, 0))
+    OR (a.downloaded, a.elsewhere, a.issued, a.reserved, a.pending_return)
+        IS NOT (ifnull(v.downloaded, 0), ifnull(v.elsewhere, 0), ifnull(v.issued, 0), ifnull(v.reserved, 0),
+            ifnull(v.pending_return, 0))
 )
 ORDER BY a.issuer";
 
@@ -144,6 +151,7 @@ pub(super) fn account(a: &Account) -> Value {
         figures.elsewhere.fen(),
         figures.issued.fen(),
         figures.reserved.fen(),
+        figures.pending_return.fen(),
         a.bureau_total.map(Money::fen),
         a.bureau_available.map(Money::fen),
         i64::from(a.suspended),
@@ -190,6 +198,7 @@ pub(super) fn event(e: &Event) -> Value {
         e.delta.elsewhere.fen(),
         e.delta.issued.fen(),
         e.delta.reserved.fen(),
+        e.delta.pending_return.fen(),
         e.exchange.map(ExchangeId::number),
         e.at.as_microsecond(),
     ])
@@ -200,20 +209,20 @@ pub(super) fn transfer(t: &Transfer) -> Value {
 }
 
 pub(super) fn account_of(row: &SqliteRow) -> Result<Account, StoreError> {
-    let closed_for: String = row.try_get(11)?;
+    let closed_for: String = row.try_get(12)?;
     Ok(Account {
         key: key_of(row, 0)?,
         figures: figures_of(row, 2)?,
-        bureau_total: row.try_get::<Option<i64>, _>(6)?.map(Money::from_fen),
-        bureau_available: row.try_get::<Option<i64>, _>(7)?.map(Money::from_fen),
-        suspended: row.try_get(8)?,
-        valid_from: optional(row, 9, "valid_from", |text| text.parse::<Day>())?,
-        valid_to: optional(row, 10, "valid_to", |text| text.parse::<Day>())?,
+        bureau_total: row.try_get::<Option<i64>, _>(7)?.map(Money::from_fen),
+        bureau_available: row.try_get::<Option<i64>, _>(8)?.map(Money::from_fen),
+        suspended: row.try_get(9)?,
+        valid_from: optional(row, 10, "valid_from", |text| text.parse::<Day>())?,
+        valid_to: optional(row, 11, "valid_to", |text| text.parse::<Day>())?,
         closed_for: serde_json::from_str(&closed_for).map_err(|e| StoreError::value("closed_for", e))?,
-        epoch: row.try_get(12)?,
-        stale: row.try_get(13)?,
-        synced_at: row.try_get::<Option<i64>, _>(14)?.map(instant).transpose()?,
-        updated_at: instant(row.try_get(15)?)?,
+        epoch: row.try_get(13)?,
+        stale: row.try_get(14)?,
+        synced_at: row.try_get::<Option<i64>, _>(15)?.map(instant).transpose()?,
+        updated_at: instant(row.try_get(16)?)?,
     })
 }
 
@@ -248,8 +257,8 @@ pub(super) fn event_of(row: &SqliteRow) -> Result<Event, StoreError> {
         invoice_no: optional(row, 3, "invoice_no", InvoiceNo::parse)?,
         kind: text(row, 4, "kind", EventKind::parse)?,
         delta: figures_of(row, 5)?,
-        exchange: row.try_get::<Option<i64>, _>(9)?.map(ExchangeId::from_number),
-        at: instant(row.try_get(10)?)?,
+        exchange: row.try_get::<Option<i64>, _>(10)?.map(ExchangeId::from_number),
+        at: instant(row.try_get(11)?)?,
     })
 }
 
@@ -263,6 +272,7 @@ pub(super) fn figures_of(row: &SqliteRow, at: usize) -> Result<Figures, StoreErr
         elsewhere: Money::from_fen(row.try_get(at + 1)?),
         issued: Money::from_fen(row.try_get(at + 2)?),
         reserved: Money::from_fen(row.try_get(at + 3)?),
+        pending_return: Money::from_fen(row.try_get(at + 4)?),
     })
 }
 

@@ -1,0 +1,57 @@
+//! Rules on their way to the store.
+
+use tokio::sync::oneshot;
+
+use crate::store::{
+    StoreError,
+    ledger::{Books, LedgerJob, LedgerKeys, LedgerTable},
+};
+
+/// A rule with its rows. What it decided reaches the caller only after the commit.
+struct Job<D, T, F> {
+    keys: LedgerKeys,
+    decide: D,
+    decided: Option<T>,
+    /// What is made of the decision once it is committed, whether somebody still waits for it or not.
+    finish: F,
+}
+
+impl<D, T, F> LedgerJob for Job<D, T, F>
+where
+    D: FnMut(&mut Books) -> T + Send,
+    T: Send,
+    F: FnOnce(Result<T, StoreError>) + Send,
+{
+    fn keys(&self) -> LedgerKeys {
+        self.keys.clone()
+    }
+
+    fn decide(&mut self, books: &mut Books) {
+        self.decided = Some((self.decide)(books));
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        let decided = self.decided;
+        (self.finish)(result.and_then(|()| decided.ok_or(StoreError::Panicked)));
+    }
+}
+
+/// Carries a rule out and gives what `made` makes of its decision. When the caller has gone meanwhile, what was made
+/// is dropped, which for a reservation gives the credit free.
+pub(super) async fn run<T, U, D, M>(
+    table: &dyn LedgerTable,
+    keys: LedgerKeys,
+    decide: D,
+    made: M,
+) -> Result<U, StoreError>
+where
+    T: Send + 'static,
+    U: Send + 'static,
+    D: FnMut(&mut Books) -> T + Send + 'static,
+    M: FnOnce(T) -> U + Send + 'static,
+{
+    let (answer, receipt) = oneshot::channel();
+    let finish = move |result: Result<T, StoreError>| drop(answer.send(result.map(made)));
+    table.submit(Box::new(Job { keys, decide, decided: None, finish })).await?;
+    receipt.await.unwrap_or(Err(StoreError::Closed))
+}

@@ -1,0 +1,144 @@
+//! The traffic that passes keeps the books: results, balances, transfers, validity, confirmed months.
+
+use super::{
+    Ledger,
+    job::run,
+    rules::{self, Mark, Observed, Settled},
+};
+use crate::{
+    domain::{Period, PlatformId, TaxNo},
+    leqi::messages::{
+        InvoiceResult, QuotaBalance, QuotaTransfer, QuotaTransferAnswer, QuotaValidity, QuotaValidityAnswer,
+    },
+    store::{
+        StoreError,
+        ledger::{AccountKey, EntryKey, LedgerKeys},
+    },
+};
+
+impl Ledger {
+    /// Books the results that an answer of `CXQDFPSCJG` gives; `issuer` is whoever asked, where it is known.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn observe_results(
+        &self,
+        issuer: Option<&TaxNo>,
+        acceptance_no: &str,
+        results: &[InvoiceResult],
+    ) -> Result<Settled, StoreError> {
+        let now = self.0.clock.now();
+        let mut keys = LedgerKeys { acceptance_nos: vec![acceptance_no.to_owned()], ..LedgerKeys::default() };
+        let named = |issuer: &TaxNo| {
+            let issuer = issuer.clone();
+            results.iter().map(move |r| EntryKey { issuer: issuer.clone(), invoice_no: r.invoice_no.clone() })
+        };
+        keys.entries = issuer.into_iter().flat_map(named).collect();
+        let (issuer, acceptance_no, results) = (issuer.cloned(), acceptance_no.to_owned(), results.to_vec());
+        let decide =
+            move |books: &mut _| rules::results(books, issuer.as_ref(), &acceptance_no, &results, now);
+        let settled = run(&*self.0.table, keys, decide, |settled| settled).await?;
+        self.0.count(&settled);
+        Ok(settled)
+    }
+
+    /// What the books say now: taken before a query or transfer is sent, given back with its answer.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn mark(&self, issuer: &TaxNo) -> Result<Mark, StoreError> {
+        self.0.mark(issuer).await
+    }
+
+    /// Follows an answer of `CXSXED`.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn observe_balance(
+        &self,
+        issuer: &TaxNo,
+        balance: &QuotaBalance,
+        mark: &Mark,
+    ) -> Result<Observed, StoreError> {
+        self.0.observe_balance(issuer, balance, mark).await
+    }
+
+    /// Follows a successful answer of `XZTHSXED`.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn observe_transfer(
+        &self,
+        request: &QuotaTransfer,
+        answer: &QuotaTransferAnswer,
+        mark: &Mark,
+    ) -> Result<Observed, StoreError> {
+        let now = self.0.clock.now();
+        let keys = LedgerKeys {
+            accounts: vec![rules::transfer_key(request, answer, mark)],
+            transfers: vec![request.serial.clone()],
+            ..LedgerKeys::default()
+        };
+        let (request, answer, mark) = (request.clone(), answer.clone(), mark.clone());
+        let decide = move |books: &mut _| rules::transfer(books, &request, &answer, &mark, now);
+        let observed = run(&*self.0.table, keys, decide, |observed| observed).await?;
+        self.0.note(observed);
+        Ok(observed)
+    }
+
+    /// Follows a transfer whose answer proves nothing.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn observe_transfer_unclear(
+        &self,
+        request: &QuotaTransfer,
+        mark: &Mark,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let keys = LedgerKeys {
+            accounts: vec![mark.key.clone()],
+            transfers: vec![request.serial.clone()],
+            ..LedgerKeys::default()
+        };
+        let (request, mark) = (request.clone(), mark.clone());
+        let decide = move |books: &mut _| rules::transfer_unclear(books, &request, &mark, now);
+        run(&*self.0.table, keys, decide, |()| ()).await
+    }
+
+    /// Follows a successful answer of `TZSXEDYXQ`.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn observe_validity(
+        &self,
+        request: &QuotaValidity,
+        answer: &QuotaValidityAnswer,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let period = answer.period.unwrap_or(request.period);
+        let key = AccountKey { issuer: request.tax_no.clone(), period };
+        let keys = LedgerKeys { accounts: vec![key.clone()], ..LedgerKeys::default() };
+        let (from, to) = (answer.valid_from, answer.valid_to);
+        run(&*self.0.table, keys, move |books| rules::validity(books, &key, from, to, now), |()| ()).await
+    }
+
+    /// Notes that the taxpayer's month is confirmed for the platform (`closed`), or open again.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn observe_month_closed(
+        &self,
+        issuer: &TaxNo,
+        platform_id: &PlatformId,
+        period: Period,
+        closed: bool,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let key = AccountKey { issuer: issuer.clone(), period };
+        let keys = LedgerKeys { accounts: vec![key.clone()], ..LedgerKeys::default() };
+        let id = platform_id.clone();
+        let decide = move |books: &mut _| rules::month_closed(books, &key, &id, closed, now);
+        run(&*self.0.table, keys, decide, |()| ()).await
+    }
+}

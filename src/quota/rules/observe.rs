@@ -1,0 +1,154 @@
+//! What the platform says about balances, transfers, validity and months.
+
+use jiff::Timestamp;
+
+use super::{Mark, Observed, account_or_new, change};
+use crate::{
+    domain::{Day, Money, Period, PlatformId, TaxNo},
+    leqi::messages::{Direction, QuotaBalance, QuotaTransfer, QuotaTransferAnswer},
+    store::ledger::{Account, AccountKey, Books, Cause, EventKind, Transfer},
+};
+
+/// What the books say now, to be kept until the answer of a query or transfer that is about to be sent.
+#[must_use]
+pub fn mark(key: AccountKey, account: Option<&Account>) -> Mark {
+    Mark {
+        key,
+        epoch: account.map_or(0, |account| account.epoch),
+        issued: account.map_or(Money::ZERO, |account| account.figures.issued),
+    }
+}
+
+/// Follows an answer of `CXSXED`.
+///
+/// The platform's used credit is `yxzed − yxzwsyed`. What of it is this ledger's is known only between two bounds
+/// while uploads are under way: at least what was issued when the query was sent, less what red invoices may have
+/// given back since; at most what is issued and reserved now. The credit used elsewhere keeps its old figure where
+/// that lies between what the bounds leave, and else goes to the nearer end. Without uploads under way it is exact.
+pub fn balance(
+    books: &mut Books,
+    issuer: &TaxNo,
+    seen: &QuotaBalance,
+    mark: &Mark,
+    now: Timestamp,
+) -> Observed {
+    let key = AccountKey { issuer: issuer.clone(), period: seen.period };
+    let known = books.account(&key).is_some_and(|account| account.synced_at.is_some());
+    let changed = account_or_new(books, &key, now).epoch != mark.epoch;
+    // asked in the month before, it is as good as any for an account that was never seen
+    let overtaken = if mark.key == key { changed } else { known };
+    let cause = Cause { kind: EventKind::Balance, invoice_no: None, exchange: None, at: now };
+    change(books, &key, cause, |account| {
+        account.bureau_total = Some(seen.month_total);
+        account.bureau_available = Some(seen.available);
+        account.suspended = seen.suspended;
+        if !overtaken {
+            account.figures.elsewhere = elsewhere(account, seen, mark, known);
+            account.figures.downloaded = seen.downloaded;
+            account.epoch += 1;
+            account.stale = false;
+            account.synced_at = Some(now);
+        }
+    });
+    if overtaken { Observed::Overtaken } else { Observed::Applied }
+}
+
+fn elsewhere(account: &Account, seen: &QuotaBalance, mark: &Mark, known: bool) -> Money {
+    let figures = account.figures;
+    let used = seen.downloaded.saturating_sub(seen.unused);
+    let issued_then = if mark.key == account.key { mark.issued } else { Money::ZERO };
+    let least_ours = issued_then.min(figures.issued).saturating_sub(figures.pending_return);
+    let most_ours = issued_then.max(figures.issued).saturating_add(figures.reserved);
+    let (least, most) = (used.saturating_sub(most_ours), used.saturating_sub(least_ours));
+    // of an account that was never seen, the safe end
+    if known { figures.elsewhere.clamp(least, most) } else { most }
+}
+
+/// Follows a successful answer of `XZTHSXED`; the same serial counts once.
+pub fn transfer(
+    books: &mut Books,
+    request: &QuotaTransfer,
+    answer: &QuotaTransferAnswer,
+    mark: &Mark,
+    now: Timestamp,
+) -> Observed {
+    let key = transfer_key(request, answer, mark);
+    let counted = books.knows_transfer(&request.serial);
+    let overtaken = account_or_new(books, &key, now).epoch != mark.epoch || mark.key != key;
+    let amount = answer.amount.unwrap_or(request.amount);
+    let signed = match request.direction {
+        Direction::Download => amount,
+        Direction::Return => Money::ZERO.saturating_sub(amount),
+    };
+    let cause = Cause { kind: EventKind::Transfer, invoice_no: None, exchange: None, at: now };
+    change(books, &key, cause, |account| {
+        account.valid_from = answer.valid_from.or(account.valid_from);
+        account.valid_to = answer.valid_to.or(account.valid_to);
+        if counted {
+            return;
+        }
+        // a balance seen since may hold it already: counting less is safe, counting twice is not
+        if !overtaken || request.direction == Direction::Return {
+            account.figures.downloaded = account.figures.downloaded.saturating_add(signed);
+        }
+        account.stale |= overtaken;
+        account.epoch += 1;
+    });
+    if !counted {
+        books.put_transfer(Transfer { serial: request.serial.clone(), key, amount: signed, at: now });
+    }
+    if overtaken && !counted { Observed::Overtaken } else { Observed::Applied }
+}
+
+/// Follows a transfer whose answer proves nothing: after a download more may be there than the books say; after a
+/// return less, so the balance counts as unknown until it is asked for.
+pub fn transfer_unclear(books: &mut Books, request: &QuotaTransfer, mark: &Mark, now: Timestamp) {
+    if books.account(&mark.key).is_none() || books.knows_transfer(&request.serial) {
+        return;
+    }
+    let cause = Cause { kind: EventKind::Transfer, invoice_no: None, exchange: None, at: now };
+    change(books, &mark.key, cause, |account| {
+        account.stale = true;
+        account.epoch += 1;
+        if request.direction == Direction::Return {
+            account.synced_at = None;
+        }
+    });
+}
+
+/// The month that the platform's interval names; else the one that the transfer was sent in.
+pub(in crate::quota) fn transfer_key(
+    request: &QuotaTransfer,
+    answer: &QuotaTransferAnswer,
+    mark: &Mark,
+) -> AccountKey {
+    let period = answer.valid_from.or(answer.valid_to).map_or(mark.key.period, Period::of);
+    AccountKey { issuer: request.tax_no.clone(), period }
+}
+
+/// Follows an answer of `TZSXEDYXQ`.
+pub fn validity(books: &mut Books, key: &AccountKey, from: Option<Day>, to: Option<Day>, now: Timestamp) {
+    let cause = Cause { kind: EventKind::Balance, invoice_no: None, exchange: None, at: now };
+    change(books, key, cause, |account| {
+        account.valid_from = from.or(account.valid_from);
+        account.valid_to = to.or(account.valid_to);
+    });
+}
+
+/// Notes that the month is confirmed for the platform, or open again.
+pub fn month_closed(
+    books: &mut Books,
+    key: &AccountKey,
+    platform_id: &PlatformId,
+    closed: bool,
+    now: Timestamp,
+) {
+    let id = platform_id.folded();
+    let cause = Cause { kind: EventKind::Balance, invoice_no: None, exchange: None, at: now };
+    change(books, key, cause, |account| {
+        account.closed_for.retain(|other| *other != id);
+        if closed {
+            account.closed_for.push(id);
+        }
+    });
+}

@@ -1,1 +1,352 @@
-//! (being built)
+//! Accepting connections: bind first, handshakes spawned with a deadline, limits, and a drain that finishes calls in
+//! flight.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use prometheus::{IntCounterVec, IntGaugeVec};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    shutdown::Shutdown,
+    telemetry::metrics::{MetricError, Metrics},
+};
+
+/// One listener.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The certificates and protocols to serve; plain HTTP/1.1 when `None`.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Connections at a time; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// From a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From a connection, or the answer before, to the end of a request's head.
+    pub header_timeout: Duration,
+    /// How long calls in flight may take after the drain began.
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults for a listener at this address.
+    #[must_use]
+    pub const fn new(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self {
+            address,
+            tls,
+            max_connections: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another process has the port.
+    #[error("{0} is in use by another process; stop it or choose another address (who has it: ss -ltnp)")]
+    InUse(SocketAddr),
+    /// Ports below 1024 need a capability.
+    #[error("{0}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher port")]
+    NotPermitted(SocketAddr),
+    /// The address is not this machine's.
+    #[error("{0} is no address of this machine; see `ip addr`, or use 0.0.0.0")]
+    NotLocal(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {address}: {source}")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ListenError {
+    fn of(address: SocketAddr, source: io::Error) -> Self {
+        let kind = source.kind();
+        if kind == io::ErrorKind::AddrInUse {
+            Self::InUse(address)
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Self::NotPermitted(address)
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            Self::NotLocal(address)
+        } else {
+            Self::Other { address, source }
+        }
+    }
+}
+
+/// Figures of all listeners together.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    connections: IntGaugeVec,
+    rejected: IntCounterVec,
+}
+
+impl ListenerMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When one is registered already.
+    pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
+        Ok(Self {
+            connections: metrics.gauges("connections", "Open connections of clients.", &["listener"])?,
+            rejected: metrics.counters(
+                "connections_failed_total",
+                "Connections that ended before their first request, by reason (accept, handshake, timeout).",
+                &["listener", "reason"],
+            )?,
+        })
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The address that the connection came in by.
+    pub listener: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// An open listener that does not accept yet.
+#[derive(Debug)]
+pub struct Bound {
+    socket: TcpListener,
+    address: SocketAddr,
+    config: Config,
+    metrics: ListenerMetrics,
+    name: &'static str,
+}
+
+impl Bound {
+    /// Opens the socket. `name` is the label in metrics (`data`, `admin`, `ops`).
+    ///
+    /// # Errors
+    /// Why it cannot be opened, and what to do.
+    pub async fn bind(
+        name: &'static str,
+        config: Config,
+        metrics: &ListenerMetrics,
+    ) -> Result<Self, ListenError> {
+        let wrong = |source| ListenError::of(config.address, source);
+        let socket = TcpListener::bind(config.address).await.map_err(wrong)?;
+        let address = socket.local_addr().map_err(wrong)?;
+        Ok(Self { socket, address, config, metrics: metrics.clone(), name })
+    }
+
+    /// The address that it really listens on.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts and serves until the drain is ordered, then finishes what is in flight, for at most the drain timeout
+    /// or until the end is forced.
+    pub async fn serve<H, F, B>(self, handler: H, shutdown: Shutdown)
+    where
+        H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let room = Arc::new(Semaphore::new(self.config.max_connections));
+        let tasks = TaskTracker::new();
+        let line = Arc::new(Line::new(&self, handler, shutdown.clone()));
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.draining() => break,
+                accepted = accept(&self.socket, &room) => accepted,
+            };
+            match accepted {
+                Ok((stream, address, permit)) => {
+                    let line = Arc::clone(&line);
+                    tasks.spawn(async move {
+                        line.connection(stream, address).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => line.accept_failed(&error).await,
+            }
+        }
+        drop(self.socket);
+        tasks.close();
+        let deadline = sleep(self.config.drain_timeout);
+        tokio::select! {
+            () = tasks.wait() => {}
+            () = deadline => tracing::warn!(listener = %self.address, left = tasks.len(), "the drain's time is over; open connections are dropped"),
+            () = shutdown.forced() => {}
+        }
+    }
+}
+
+async fn accept(
+    socket: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, address) = socket.accept().await?;
+    Ok((stream, address, permit))
+}
+
+/// What the connections of one listener share.
+struct Line<H> {
+    handler: H,
+    shutdown: Shutdown,
+    tls: Option<TlsAcceptor>,
+    address: SocketAddr,
+    handshake_timeout: Duration,
+    drain_timeout: Duration,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
+    metrics: ListenerMetrics,
+    name: &'static str,
+}
+
+impl<H, F, B> Line<H>
+where
+    H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn new(bound: &Bound, handler: H, shutdown: Shutdown) -> Self {
+        let (http1, http2) = builders(bound.config.header_timeout);
+        Self {
+            handler,
+            shutdown,
+            tls: bound.config.tls.clone().map(TlsAcceptor::from),
+            address: bound.address,
+            handshake_timeout: bound.config.handshake_timeout,
+            drain_timeout: bound.config.drain_timeout,
+            http1,
+            http2,
+            metrics: bound.metrics.clone(),
+            name: bound.name,
+        }
+    }
+
+    /// One connection from its handshake to its end.
+    async fn connection(&self, stream: TcpStream, address: SocketAddr) {
+        let _open = Gauge::up(self.metrics.connections.with_label_values(&[self.name]));
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, client = %address, "TCP_NODELAY could not be set");
+        }
+        let peer = Peer { address, listener: self.address, tls: self.tls.is_some() };
+        let Some(acceptor) = &self.tls else { return self.serve(stream, peer, false).await };
+        let began = Instant::now();
+        match timeout(self.handshake_timeout, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.serve(stream, peer, http2).await;
+            }
+            Ok(Err(error)) => self.refused("handshake", address, &error, began),
+            Err(_) => self.refused("timeout", address, &"the TLS handshake took too long", began),
+        }
+    }
+
+    async fn serve<I>(&self, io: I, peer: Peer, http2: bool)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handler = self.handler.clone();
+        let client = peer.address;
+        let service = service_fn(move |request| {
+            let answer = handler(peer.clone(), request);
+            async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        });
+        let builder = if http2 { &self.http2 } else { &self.http1 };
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown.draining() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = sleep(self.drain_timeout) => Ok(()),
+                    () = self.shutdown.forced() => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error = %error, client = %client, "a client's connection ended with an error");
+        }
+    }
+
+    fn refused(&self, reason: &str, client: SocketAddr, error: &dyn std::fmt::Display, began: Instant) {
+        self.metrics.rejected.with_label_values(&[self.name, reason]).inc();
+        let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(client = %client, listener = %self.address, reason, %error, waited_ms, "a connection failed before its first request");
+    }
+
+    /// Out of file descriptors or memory: waiting a little lets connections end, retrying at once would spin.
+    async fn accept_failed(&self, error: &io::Error) {
+        self.metrics.rejected.with_label_values(&[self.name, "accept"]).inc();
+        tracing::error!(%error, listener = %self.address, "accepting a connection failed; trying again in 100 ms");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// HTTP/1.1 with header names kept as they were written, and HTTP/2 with bounded streams.
+fn builders(header_timeout: Duration) -> (Builder<TokioExecutor>, Builder<TokioExecutor>) {
+    let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
+    http1
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .preserve_header_case(true)
+        // what the platform did not send is not added
+        .auto_date_header(false);
+    let mut http2 = Builder::new(TokioExecutor::new()).http2_only();
+    http2
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(200)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .auto_date_header(false);
+    (http1, http2)
+}
+
+/// A gauge that is one higher while this lives.
+struct Gauge(prometheus::IntGauge);
+
+impl Gauge {
+    fn up(gauge: prometheus::IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

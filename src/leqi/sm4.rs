@@ -66,6 +66,13 @@ impl Sm4Key {
     }
 }
 
+impl std::str::FromStr for Sm4Key {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::from_hex(text)
+    }
+}
+
 impl std::fmt::Debug for Sm4Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sm4Key(…)")

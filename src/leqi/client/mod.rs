@@ -1,11 +1,40 @@
 //! The gateway's own calls to the platform.
 
+mod call;
 mod journal;
 
 pub use journal::{Failure, Journal, JournalError, OwnCall, OwnOutcome};
 
-use super::Sm4Key;
-use crate::domain::{CapabilityCode, ExchangeId, PlatformId};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Sm4Key,
+    messages::{
+        self, QuotaBalance, QuotaRequest, QuotaTransfer, QuotaTransferAnswer, QuotaValidity,
+        QuotaValidityAnswer, ResultAnswer, ResultRequest, SummaryList, SummaryQuery, SummaryUpload,
+    },
+};
+use crate::{
+    clock::Clock,
+    domain::{CapabilityCode, Environment, ExchangeId, ExchangeIds, PlatformId, ServiceCode, TaxNo},
+    upstream::Upstream,
+};
+
+/// Calls the platform in the name of a unit; cheap to clone.
+///
+/// Every call is written into the journal: before it is sent when it changes something at the platform, and when it
+/// ended. A call that has begun runs to its end also when nobody waits for it any more, so that no answer is lost.
+#[derive(Clone)]
+pub struct Client(Arc<call::Line>);
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("upstream", &self.0.upstream.name()).finish_non_exhaustive()
+    }
+}
 
 /// In whose name a call is made.
 #[derive(Clone, Debug)]
@@ -68,4 +97,128 @@ pub enum CallError {
         /// Why, in English.
         reason: String,
     },
+}
+
+impl Client {
+    /// A client for production calls through this upstream. `path_prefix` is what stands between the upstream's base
+    /// path and the capability, such as `/access/v2/invoke/`.
+    #[must_use]
+    pub fn new(
+        upstream: Arc<Upstream>,
+        path_prefix: String,
+        ids: Arc<ExchangeIds>,
+        clock: Clock,
+        journal: Arc<dyn Journal>,
+    ) -> Self {
+        let environment = Environment::Production;
+        Self(Arc::new(call::Line { upstream, path_prefix, environment, ids, clock, journal }))
+    }
+
+    /// Calls a service with a JSON text.
+    ///
+    /// # Errors
+    /// How else it ended: see [`CallError`].
+    pub async fn call(
+        &self,
+        caller: &Caller,
+        service: &ServiceCode,
+        json: &[u8],
+    ) -> Result<CallAnswer, CallError> {
+        let line = Arc::clone(&self.0);
+        let (caller, service, json) = (caller.clone(), service.clone(), Bytes::copy_from_slice(json));
+        let exchange = ExchangeId::first_at(self.0.clock.now());
+        // its own task: dropping this future must not end the call
+        match tokio::spawn(async move { line.call(caller, service, json).await }).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                Err(CallError::Unclear { exchange, reason: format!("the call was stopped: {error}") })
+            }
+        }
+    }
+
+    /// `CXSXED`: a taxpayer's credit.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn query_quota(&self, caller: &Caller, tax_no: &TaxNo) -> Result<QuotaBalance, CallError> {
+        self.ask(caller, "CXSXED", &QuotaRequest { tax_no: tax_no.clone() }).await
+    }
+
+    /// `XZTHSXED`: downloads or returns credit. After an unclear outcome call again with the same serial, direction
+    /// and amount: the original result comes back.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn transfer_quota(
+        &self,
+        caller: &Caller,
+        transfer: &QuotaTransfer,
+    ) -> Result<QuotaTransferAnswer, CallError> {
+        self.ask(caller, "XZTHSXED", transfer).await
+    }
+
+    /// `TZSXEDYXQ`: extends the credit's interval.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn adjust_validity(
+        &self,
+        caller: &Caller,
+        validity: &QuotaValidity,
+    ) -> Result<QuotaValidityAnswer, CallError> {
+        self.ask(caller, "TZSXEDYXQ", validity).await
+    }
+
+    /// `CXQDFPSCJG`: what became of an upload.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn query_results(
+        &self,
+        caller: &Caller,
+        acceptance_no: &str,
+    ) -> Result<ResultAnswer, CallError> {
+        self.ask(caller, "CXQDFPSCJG", &ResultRequest { acceptance_no: acceptance_no.to_owned() }).await
+    }
+
+    /// `SCFPHZQRXX`: confirms a month or cancels the confirmation.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn upload_summary(
+        &self,
+        caller: &Caller,
+        upload: &SummaryUpload,
+    ) -> Result<CallAnswer, CallError> {
+        self.call(caller, &self.code("SCFPHZQRXX")?, &messages::write(upload)).await
+    }
+
+    /// `CXFPHZQRXX`: what is confirmed.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn query_summary(
+        &self,
+        caller: &Caller,
+        query: &SummaryQuery,
+    ) -> Result<SummaryList, CallError> {
+        self.ask(caller, "CXFPHZQRXX", query).await
+    }
+
+    fn code(&self, service: &str) -> Result<ServiceCode, CallError> {
+        let exchange = ExchangeId::first_at(self.0.clock.now());
+        ServiceCode::parse(service).map_err(|source| CallError::NotSent { exchange, source: source.into() })
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        caller: &Caller,
+        service: &str,
+        request: &Q,
+    ) -> Result<A, CallError> {
+        let answer = self.call(caller, &self.code(service)?, &messages::write(request)).await?;
+        // it was accepted, so what cannot be read in it is no refusal
+        messages::read(&answer.json)
+            .map_err(|error| CallError::Unclear { exchange: answer.exchange, reason: error.to_string() })
+    }
 }

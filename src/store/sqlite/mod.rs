@@ -4,11 +4,19 @@
 //! - *often* (reservations, rows of the log): a [`writer::Command`] whose waiting instances share their statements;
 //! - *rarely* (units, tokens, …): [`writer::Writer::write`] with a closure that has a savepoint of its own.
 
+mod audit;
+mod confirmations;
+mod exchange_rows;
+mod exchanges;
+mod idempotency;
 mod ledger;
 mod ledger_rows;
 mod open;
 mod pile;
 mod rare;
+mod tokens;
+mod units;
+mod value;
 mod writer;
 
 #[cfg(test)]

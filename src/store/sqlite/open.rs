@@ -13,7 +13,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{ledger::Ledger, writer::Writer};
+use super::{
+    audit::Audit, confirmations::Confirmations, exchanges::Exchanges, idempotency::Idempotency,
+    ledger::Ledger, tokens::Tokens, units::Units, writer::Writer,
+};
 use crate::store::{Config, Engine, Metrics, Store, StoreError};
 
 /// Every table, embedded; one file per group of tables and change.
@@ -61,7 +64,16 @@ impl Engine for Database {
 /// Opens the file, creates it when there is none, and brings its tables up to date.
 pub(in crate::store) async fn open(config: &Config, metrics: &Metrics) -> Result<Store, StoreError> {
     let database = database(config, metrics).await?;
-    Ok(Store { ledger: Arc::new(Ledger(database.clone())), engine: Arc::new(database) })
+    Ok(Store {
+        audit: Arc::new(Audit(database.clone())),
+        confirmations: Arc::new(Confirmations(database.clone())),
+        exchanges: Arc::new(Exchanges(database.clone())),
+        idempotency: Arc::new(Idempotency(database.clone())),
+        ledger: Arc::new(Ledger(database.clone())),
+        tokens: Arc::new(Tokens(database.clone())),
+        units: Arc::new(Units(database.clone())),
+        engine: Arc::new(database),
+    })
 }
 
 pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Database, StoreError> {

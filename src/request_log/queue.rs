@@ -1,0 +1,171 @@
+//! The bounded queue in front of the store for records that nobody waits for.
+//!
+//! It is bounded by bytes, because bodies are what fills memory. When it is full the caller waits (`WhenFull::Block`);
+//! a store that fails is tried again, so a full disk stops the gateway rather than the log.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, LogError, Metrics, Record};
+use crate::store::{StoreError, exchanges::ExchangeTable};
+
+/// What one permit of the queue stands for.
+const UNIT: usize = 1024;
+/// The first and the longest pause before a failed write is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Tries of a record that the store refuses while it takes others.
+const TRIES: u32 = 3;
+
+/// A record with its share of the queue.
+type Queued = (Record, OwnedSemaphorePermit);
+
+pub(super) struct Queue {
+    room: Arc<Semaphore>,
+    units: u32,
+    sender: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
+    entry: mpsc::WeakUnboundedSender<Queued>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    closing: CancellationToken,
+    metrics: Metrics,
+}
+
+impl Queue {
+    pub(super) fn start(table: Arc<dyn ExchangeTable>, config: &Config, metrics: Metrics) -> Self {
+        let units = u32::try_from(config.queue_bytes / UNIT).unwrap_or(u32::MAX).clamp(1, 1 << 24);
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let closing = CancellationToken::new();
+        let worker =
+            Worker { table, metrics: metrics.clone(), closing: closing.clone(), batch: config.batch.max(1) };
+        Self {
+            room: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(1))),
+            units,
+            entry: sender.downgrade(),
+            sender: Mutex::new(Some(sender)),
+            worker: Mutex::new(Some(tokio::spawn(worker.run(receiver)))),
+            closing,
+            metrics,
+        }
+    }
+
+    pub(super) async fn push(&self, record: Record) -> Result<(), LogError> {
+        let permit = self.permit(self.cost(&record)).await?;
+        let sender = self.entry.upgrade().ok_or(LogError::Closed)?;
+        self.metrics.queued_bytes.add(bytes_of(&permit));
+        sender.send((record, permit)).map_err(|_| LogError::Closed)
+    }
+
+    pub(super) async fn close(&self) {
+        self.sender.lock().await.take();
+        self.closing.cancel();
+        if let Some(worker) = self.worker.lock().await.take()
+            && let Err(error) = worker.await
+        {
+            tracing::error!(%error, "the writer of the request log ended badly");
+        }
+        self.room.close();
+    }
+
+    async fn permit(&self, cost: u32) -> Result<OwnedSemaphorePermit, LogError> {
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(cost) {
+            return Ok(permit);
+        }
+        self.metrics.waits.inc();
+        let _waiting = Waiting::new(&self.metrics);
+        Arc::clone(&self.room).acquire_many_owned(cost).await.map_err(|_| LogError::Closed)
+    }
+
+    /// The record's share: its bodies and about 1 KiB for the rest; never more than the whole queue.
+    fn cost(&self, record: &Record) -> u32 {
+        let bytes = record.request_body.len() + record.response_body.len();
+        u32::try_from(1 + bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)
+    }
+}
+
+fn bytes_of(permit: &OwnedSemaphorePermit) -> i64 {
+    i64::try_from(permit.num_permits() * UNIT).unwrap_or(i64::MAX)
+}
+
+/// Counts a waiting caller, also when its future is dropped.
+struct Waiting<'a>(&'a Metrics);
+
+impl<'a> Waiting<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.waiting.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.dec();
+    }
+}
+
+struct Worker {
+    table: Arc<dyn ExchangeTable>,
+    metrics: Metrics,
+    closing: CancellationToken,
+    batch: usize,
+}
+
+impl Worker {
+    async fn run(self, mut receiver: mpsc::UnboundedReceiver<Queued>) {
+        let mut waiting = Vec::with_capacity(self.batch);
+        while receiver.recv_many(&mut waiting, self.batch).await > 0 {
+            let (records, permits): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
+            self.write(records.into()).await;
+            self.metrics.queued_bytes.sub(permits.iter().map(bytes_of).sum());
+        }
+    }
+
+    async fn write(&self, records: Arc<[Record]>) {
+        match self.table.write(Arc::clone(&records)).await {
+            Ok(()) => self.count(records.len()),
+            Err(error) => {
+                tracing::warn!(%error, records = records.len(), "the request log was not written; trying one by one");
+                for record in records.iter() {
+                    self.write_one(record.clone()).await;
+                }
+            }
+        }
+    }
+
+    /// Tries until the record is written, or the store refuses this record, or the gateway is stopping.
+    async fn write_one(&self, record: Record) {
+        let id = record.id;
+        let record: Arc<[Record]> = Arc::from([record]);
+        let mut pause = PAUSES.0;
+        for attempt in 1_u32.. {
+            let error = match self.table.write(Arc::clone(&record)).await {
+                Ok(()) => return self.count(1),
+                Err(error) => error,
+            };
+            let refused = is_about_the_record(&error) && attempt >= TRIES;
+            if refused
+                || self.closing.is_cancelled() && attempt >= TRIES
+                || matches!(error, StoreError::Closed)
+            {
+                self.metrics.lost.inc();
+                tracing::error!(%error, exchange = %id, "a record of the request log is lost");
+                return;
+            }
+            self.metrics.retries.inc();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    fn count(&self, records: usize) {
+        self.metrics.committed.inc_by(u64::try_from(records).unwrap_or(u64::MAX));
+    }
+}
+
+/// Whether the store would take other records: trying this one for ever would stop the log.
+const fn is_about_the_record(error: &StoreError) -> bool {
+    matches!(error, StoreError::Conflict(_) | StoreError::Panicked | StoreError::Value { .. })
+}

@@ -1,0 +1,210 @@
+//! What a person is told about a configuration.
+
+use std::path::Path;
+
+use super::{Config, Loaded};
+use crate::tls::Verify;
+
+const MINIMAL: &str = r#"
+[[listen]]
+address = "127.0.0.1:8864"
+plaintext = true
+
+[[upstream]]
+name = "leqi"
+base_url = "https://127.0.0.1:18443"
+verify = "off"
+
+[[route]]
+prefix = "/access/"
+upstream = "leqi"
+"#;
+
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, String> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse(Path::new("g.toml"), text, environment).map_err(|errors| errors.to_string())
+}
+
+fn errors(text: &str) -> String {
+    load(text, &[]).map(|_| ()).unwrap_err()
+}
+
+#[test]
+fn a_minimal_file_has_defaults_and_warns_of_what_is_unsafe() {
+    let loaded = load(MINIMAL, &[]).unwrap();
+    let config = loaded.config;
+    assert_eq!(config.admin.address.to_string(), "127.0.0.1:9080");
+    assert_eq!(config.store.url, "sqlite://data/gateway.db");
+    assert_eq!(config.platform.upstream, "leqi");
+    assert_eq!(config.upstreams[0].verify, Verify::Off);
+    assert!(config.listen[0].allow.iter().any(|block| block.to_string() == "10.0.0.0/8"));
+    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].starts_with("g.toml:4: listen[0].plaintext: "), "{}", loaded.warnings[0]);
+    assert!(loaded.warnings[1].contains("NOT verified"));
+}
+
+#[test]
+fn every_error_is_reported_at_once_with_line_key_reason_and_remedy() {
+    let found = errors(
+        r#"
+[[listen]]
+adress = "0.0.0.0:8443"
+certificates = [{ chain = "nowhere/server.pem", key = "nowhere/server.key" }]
+allow = ["10.0.0.0/33", "10.1.0.0/8"]
+
+[admin]
+address = "0.0.0.0:9080"
+
+[[upstream]]
+name = "leqi"
+base_url = "lqpt.chinatax.gov.cn"
+verify = "pinned"
+connect_timeout = 10
+
+[[route]]
+prefix = "access"
+upstream = "leki"
+
+[store]
+url = "mysql://user:geheim@host/db"
+
+[nonsense]
+"#,
+    );
+    for expected in [
+        "g.toml:2: listen[0].address: is missing; write for example",
+        "g.toml:3: listen[0].adress: unknown key; did you mean address?",
+        "g.toml:4: listen[0].certificates[0].chain: file nowhere/server.pem does not exist",
+        "g.toml:5: listen[0].allow[0]: \"10.0.0.0/33\" is no CIDR",
+        "g.toml:5: listen[0].allow[1]: \"10.1.0.0/8\" has bits set behind its prefix; write \"10.0.0.0/8\"",
+        "g.toml:8: admin.address: 0.0.0.0:9080 is not loopback",
+        "g.toml:12: upstream[0].base_url: \"lqpt.chinatax.gov.cn\" is no URL",
+        "g.toml:10: upstream[0].pins: verify = \"pinned\" needs pins",
+        "g.toml:14: upstream[0].connect_timeout: is a number, expected a length of time",
+        "g.toml:17: route[0].prefix: \"access\" is no path",
+        "g.toml:18: route[0].upstream: no [[upstream]] is named \"leki\"; known: leqi",
+        "g.toml:21: store.url: mysql is no database",
+        "g.toml:23: nonsense: unknown key; known here: listen, admin",
+    ] {
+        assert!(found.lines().any(|line| line.starts_with(expected)), "{expected}\nnot in\n{found}");
+    }
+    assert!(!found.contains("geheim"));
+}
+
+#[test]
+fn an_allow_list_open_to_the_world_needs_a_word() {
+    let open = MINIMAL.replace("plaintext = true", "plaintext = true\nallow = [\"0.0.0.0/0\"]");
+    assert!(errors(&open).contains("allow_world = true"), "{}", errors(&open));
+    let said = open.replace("allow =", "allow_world = true\nallow =");
+    let loaded = load(&said, &[]).unwrap();
+    assert!(loaded.warnings.iter().any(|warning| warning.contains("open to the world")));
+}
+
+#[test]
+fn a_listener_without_certificates_must_ask_for_plain_http() {
+    let silent = MINIMAL.replace("plaintext = true\n", "");
+    assert!(errors(&silent).starts_with("g.toml:2: listen[0]: has no certificates"), "{}", errors(&silent));
+}
+
+#[test]
+fn pins_without_pinned_and_doubled_names_are_errors() {
+    let pins = MINIMAL.replace("verify = \"off\"", "verify = \"full\"\npins = [\"sha256/AAAA\"]");
+    let found = errors(&pins);
+    assert!(found.contains("upstream[0].pins[0]: "), "{found}");
+    assert!(found.contains("only looked at with verify"), "{found}");
+    let twice = format!("{MINIMAL}\n[[route]]\nprefix = \"/access/\"\nupstream = \"leqi\"\n");
+    assert!(errors(&twice).contains("\"/access/\" is given more than once"));
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_reported_with_its_line() {
+    let found = errors("[[listen]]\naddress = \n");
+    assert!(found.starts_with("g.toml:2: is not TOML: "), "{found}");
+    assert_eq!(found.lines().count(), 1, "{found}");
+}
+
+#[test]
+fn an_empty_file_says_what_is_needed() {
+    let found = errors("");
+    for key in ["listen", "upstream", "route"] {
+        assert!(found.contains(&format!("{key}: is missing; write at least one [[{key}]]")), "{found}");
+    }
+}
+
+#[test]
+fn the_environment_overrides_adds_and_is_named_in_errors() {
+    let config = load(
+        MINIMAL,
+        &[
+            ("LEQI_GATEWAY__STORE__URL", "sqlite://elsewhere.db"),
+            ("LEQI_GATEWAY__UPSTREAM__0__BASE_URL", "https://127.0.0.1:1"),
+            ("LEQI_GATEWAY__UPSTREAM__0__ADDRESSES", "127.0.0.1:2,127.0.0.1:3"),
+            ("LEQI_GATEWAY__LISTEN__0__ALLOW", "[\"10.0.0.0/8\"]"),
+            ("LEQI_GATEWAY__LISTEN__0__MAX_CONNECTIONS", "7"),
+            ("LEQI_GATEWAY__ROUTE__1__PREFIX", "/leqi-api/"),
+            ("LEQI_GATEWAY__ROUTE__1__UPSTREAM", "leqi"),
+            ("UNRELATED", "x"),
+        ],
+    )
+    .unwrap()
+    .config;
+    assert_eq!(config.store.url, "sqlite://elsewhere.db");
+    assert_eq!(config.upstreams[0].base_url.as_str(), "https://127.0.0.1:1/");
+    assert_eq!(config.upstreams[0].addresses.len(), 2);
+    assert_eq!(config.listen[0].allow.len(), 1);
+    assert_eq!(config.listen[0].listener.max_connections, 7);
+    assert_eq!(config.routes[1].prefix, "/leqi-api/");
+
+    for (name, value, expected) in [
+        ("LEQI_GATEWAY__STORE__URI", "x", "environment LEQI_GATEWAY__STORE__URI: store.uri: unknown key"),
+        ("LEQI_GATEWAY__LISTEN__0__PLAINTEXT", "yes", "expected true or false"),
+        ("LEQI_GATEWAY__LISTEN__5__PLAINTEXT", "true", "the list has 1 elements; the next new one is 1"),
+    ] {
+        let found = load(MINIMAL, &[(name, value)]).map(|_| ()).unwrap_err();
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn units_of_time_and_size_are_read() {
+    let text = format!(
+        "{MINIMAL}\n[limits]\nrequest_body = \"2MiB\"\n[request_log]\nbody_limit = \"64KiB\"\n\
+         [quota]\nunregistered = \"observe\"\ncooldown = \"500ms\"\n"
+    );
+    let config = load(&text, &[]).unwrap().config;
+    assert_eq!((config.limits.request_body, config.request_log.body_limit), (2 << 20, 64 << 10));
+    assert_eq!(config.quota.cooldown.as_millis(), 500);
+    for (wrong, expected) in [
+        ("[quota]\ncooldown = \"10 parsecs\"", "is no length of time"),
+        ("[quota]\ncooldown = \"0s\"", "more than 0"),
+        ("[limits]\nrequest_body = \"1MB\"", "is no size"),
+        ("[platform]\npath = \"/access\"", "must end with /"),
+        ("[log]\nfilter = \"a=b=c\"", "is no filter"),
+    ] {
+        let found = errors(&format!("{MINIMAL}\n{wrong}\n"));
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn the_example_file_is_valid_once_its_certificate_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = crate::tls::Authority::generate("test", crate::clock::Clock::system().now()).unwrap();
+    let issued = authority.issue(&["127.0.0.1"], crate::clock::Clock::system().now()).unwrap();
+    let (chain, key, ca) =
+        (dir.path().join("server.pem"), dir.path().join("server.key"), dir.path().join("ca.pem"));
+    std::fs::write(&chain, &issued.chain_pem).unwrap();
+    std::fs::write(&key, &issued.key_pem).unwrap();
+    std::fs::write(&ca, authority.certificate_pem()).unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/gateway.toml");
+    let text = std::fs::read_to_string(example)
+        .unwrap()
+        .replace("certs/server.pem", chain.to_str().unwrap())
+        .replace("certs/server.key", key.to_str().unwrap())
+        // a build machine may have no system roots
+        .replace("# ca_file = \"certs/upstream-ca.pem\"", &format!("ca_file = {ca:?}"));
+    let loaded = load(&text, &[]).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(loaded.config.routes.len(), 4);
+    assert!(loaded.config.listen[0].listener.tls.is_some());
+}

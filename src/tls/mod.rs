@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod client;
+pub mod handshake;
 pub mod pin;
 pub mod server;
 pub mod verify;
@@ -16,6 +17,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use authority::{Authority, IssuedCertificate};
 pub use client::{Verify, client_config};
+pub use handshake::HandshakeError;
 pub use pin::{Pin, fingerprint};
 pub use server::{CertificateFiles, server_config};
 

@@ -108,10 +108,8 @@ fn load(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
         if matches!(source, rustls::Error::InconsistentKeys(_)) {
             return TlsError::KeyMismatch { chain: files.chain.clone(), key: files.key.clone() };
         }
-        TlsError::Rejected {
-            context: format!("cannot use {} with {}", files.chain.display(), files.key.display()),
-            source,
-        }
+        let context = format!("cannot use {} with {}", files.chain.display(), files.key.display());
+        TlsError::Rejected { context, source }
     })
 }
 

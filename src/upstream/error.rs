@@ -1,6 +1,6 @@
 //! How a call to the platform can fail, and whether anything of it may have arrived.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::BoxError;
 
@@ -71,6 +71,26 @@ pub struct SendError {
     pub source: BoxError,
 }
 
+/// A failure as the parts below [`super::Upstream`] see it, who do not know its name.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) phase: Phase,
+    pub(super) sent: bool,
+    pub(super) source: BoxError,
+}
+
+impl Failure {
+    /// A failure before any byte of the request left.
+    pub(super) fn before(phase: Phase, source: impl Into<BoxError>) -> Self {
+        Self { phase, sent: false, source: source.into() }
+    }
+
+    /// The same for a step that took too long.
+    pub(super) fn too_slow(phase: Phase, limit: Duration) -> Self {
+        Self::before(phase, TimedOut(limit))
+    }
+}
+
 /// The upstream could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -100,4 +120,4 @@ pub enum UpstreamError {
 /// The time ran out.
 #[derive(Debug, thiserror::Error)]
 #[error("no progress within {0:?}")]
-pub struct TimedOut(pub std::time::Duration);
+pub struct TimedOut(pub Duration);

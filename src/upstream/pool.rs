@@ -1,59 +1,85 @@
-//! Idle connections, newest first.
+//! Kept connections, newest first: under light load the older ones end by age, as the platform would end them.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use hyper::client::conn::http1::SendRequest;
+use super::{connection::Connection, metrics::OfUpstream};
 
-use super::Body;
+/// How long a connection may take to finish its last call before it can be kept.
+const SETTLE: Duration = Duration::from_secs(5);
 
-/// Connections that wait for their next request.
+/// The idle connections of one upstream.
+#[derive(Debug)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<VecDeque<(Instant, Connection)>>,
     max_idle: usize,
     idle_timeout: Duration,
-}
-
-struct Idle {
-    sender: SendRequest<Body>,
-    since: Instant,
+    metrics: OfUpstream,
 }
 
 impl Pool {
-    /// An empty pool that keeps at most `max_idle` connections for at most `idle_timeout`.
-    pub(super) const fn new(max_idle: usize, idle_timeout: Duration) -> Self {
-        Self { idle: Mutex::new(Vec::new()), max_idle, idle_timeout }
+    pub(super) fn new(max_idle: usize, idle_timeout: Duration, metrics: OfUpstream) -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::default(), max_idle, idle_timeout, metrics })
     }
 
-    /// Takes the connection that was used last, if one is still good.
-    pub(super) fn take(&self) -> Option<SendRequest<Body>> {
+    /// The newest connection that can take a request.
+    pub(super) fn take(&self) -> Option<Connection> {
         let mut idle = self.lock();
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if since.elapsed() < self.idle_timeout && !sender.is_closed() {
-                return Some(sender);
+        self.expire(&mut idle);
+        let found = loop {
+            match idle.pop_back() {
+                Some((_, connection)) if connection.is_ready() => break Some(connection),
+                Some(_) => {}
+                None => break None,
             }
-        }
-        None
+        };
+        self.count(&idle);
+        found
     }
 
-    /// Gives a connection back whose answer was read to its end.
-    pub(super) fn put(&self, sender: SendRequest<Body>) {
-        if sender.is_closed() {
-            return;
+    /// Keeps a connection whose answer has been read to its end.
+    pub(super) fn keep(self: &Arc<Self>, mut connection: Connection) {
+        if connection.is_ready() {
+            self.put(connection);
+        } else if !connection.is_closed() {
+            // its driver has yet to notice that the call is over
+            let pool = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Ok(true) = tokio::time::timeout(SETTLE, connection.is_usable()).await {
+                    pool.put(connection);
+                }
+            });
         }
+    }
+
+    fn put(&self, connection: Connection) {
         let mut idle = self.lock();
-        idle.retain(|other| other.since.elapsed() < self.idle_timeout && !other.sender.is_closed());
-        if idle.len() >= self.max_idle {
-            idle.remove(0);
+        self.expire(&mut idle);
+        idle.push_back((Instant::now(), connection));
+        while idle.len() > self.max_idle {
+            idle.pop_front();
         }
-        if self.max_idle > 0 {
-            idle.push(Idle { sender, since: Instant::now() });
+        self.count(&idle);
+    }
+
+    /// Drops from the old end what is too old or closed.
+    fn expire(&self, idle: &mut VecDeque<(Instant, Connection)>) {
+        while idle
+            .front()
+            .is_some_and(|(since, connection)| since.elapsed() > self.idle_timeout || connection.is_closed())
+        {
+            idle.pop_front();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn count(&self, idle: &VecDeque<(Instant, Connection)>) {
+        self.metrics.idle.set(i64::try_from(idle.len()).unwrap_or(i64::MAX));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Connection)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,1 +1,56 @@
-//! (being built)
+//! The management API under `/api/v1` (design.md §1): one file per resource, and around them what all share.
+//!
+//! JSON in snake_case, times in RFC 3339 with Beijing's offset, amounts as decimal strings in yuan, lists as
+//! `{"items": […], "next_cursor": …}`, errors as RFC 9457 problems ([`problem`]), bearer tokens with roles ([`auth`]).
+//! Handlers say what is done; the services do it, and write the audit rows.
+
+mod audit;
+pub mod auth;
+mod exchange_view;
+mod exchanges;
+pub mod fields;
+mod mapping;
+pub mod page;
+pub mod problem;
+mod quotas;
+pub mod reply;
+mod routes;
+mod status;
+mod tokens;
+mod units;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use routes::router;
+
+use crate::{
+    clock::Clock,
+    quota::Ledger,
+    request_log::RequestLog,
+    store::Store,
+    unit::{Registry, token::Tokens},
+};
+
+/// What the API works with.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Units and keys.
+    pub registry: Arc<Registry>,
+    /// Bearer tokens.
+    pub tokens: Arc<Tokens>,
+    /// The request log.
+    pub log: Arc<RequestLog>,
+    /// Credit.
+    pub ledger: Ledger,
+    /// The database: changes, kept answers, and whether it answers.
+    pub store: Store,
+    /// The clock.
+    pub clock: Clock,
+    /// When the gateway started.
+    pub started_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests;

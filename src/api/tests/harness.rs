@@ -1,0 +1,168 @@
+//! A gateway's control plane on port 0, and a client for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::{
+    api::{ApiState, router},
+    clock::Clock,
+    quota,
+    request_log::{self, RequestLog},
+    store::{self, Store},
+    telemetry::metrics::Metrics,
+    unit::{
+        MasterKey, Registry,
+        token::{TokenRole, Tokens},
+    },
+    upstream::{Config, Upstream, UpstreamMetrics},
+};
+
+pub(super) const ACCESS: &str = "91350100M000100Y43";
+pub(super) const ACCESS_ID: &str = "0123456789ABCDEF0123";
+pub(super) const KEY: &str = "0123456789abcdeffedcba9876543210";
+
+/// The control plane of a gateway.
+pub(super) struct Api {
+    pub(super) state: ApiState,
+    http: Arc<Upstream>,
+    pub(super) admin: String,
+    pub(super) operator: String,
+    pub(super) viewer: String,
+    _dir: TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Is a problem of this kind; gives its field.
+    #[track_caller]
+    pub(super) fn problem(&self, status: u16, slug: &str) -> Option<String> {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json", "{self:?}");
+        let json = self.json();
+        assert_eq!(json["type"], format!("urn:leqi-gateway:problem:{slug}"), "{json}");
+        assert_eq!(json["status"], status, "{json}");
+        json["field"].as_str().map(str::to_owned)
+    }
+
+    /// Is a success; gives its JSON.
+    #[track_caller]
+    pub(super) fn ok(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/json", "{self:?}");
+        self.json()
+    }
+}
+
+impl Api {
+    pub(super) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("gateway.db").display());
+        let config = store::Config { url, ..store::Config::default() };
+        let store = store::open(&config, &store::Metrics::register(&metrics).unwrap()).await.unwrap();
+        let clock = Clock::system();
+        let state = state(store, &clock, &metrics).await;
+        let token = async |role: TokenRole| state.tokens.create(role.as_str(), role, "test").await.unwrap();
+        let (admin, operator, viewer) =
+            (token(TokenRole::Admin).await, token(TokenRole::Operator).await, token(TokenRole::Viewer).await);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = router(state.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let config = Config::new("api".into(), format!("http://{address}").parse().unwrap());
+        let http = Upstream::new(config, &UpstreamMetrics::register(&metrics).unwrap()).unwrap();
+        Self { state, http, admin, operator, viewer, _dir: dir }
+    }
+
+    /// One with the access unit registered.
+    pub(super) async fn with_unit() -> Self {
+        let api = Self::start().await;
+        api.post(&api.admin, "/units", &access_unit()).await.ok(201);
+        api
+    }
+
+    pub(super) async fn get(&self, token: &str, path: &str) -> Answer {
+        self.send(Method::GET, path, &[("authorization", &format!("Bearer {token}"))], b"").await
+    }
+
+    pub(super) async fn delete(&self, token: &str, path: &str) -> Answer {
+        self.send(Method::DELETE, path, &[("authorization", &format!("Bearer {token}"))], b"").await
+    }
+
+    pub(super) async fn post(&self, token: &str, path: &str, body: &Value) -> Answer {
+        self.write(Method::POST, token, path, body).await
+    }
+
+    pub(super) async fn patch(&self, token: &str, path: &str, body: &Value) -> Answer {
+        self.write(Method::PATCH, token, path, body).await
+    }
+
+    async fn write(&self, method: Method, token: &str, path: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        self.send(method, path, &headers, body.to_string().as_bytes()).await
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let body = Full::new(Bytes::copy_from_slice(body)).map_err(|never| match never {}).boxed_unsync();
+        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+        request = request.header("host", self.http.authority());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.http.send(request.body(body).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
+}
+
+pub(super) fn access_unit() -> Value {
+    serde_json::json!({
+        "tax_no": ACCESS, "name": "接入单位", "role": "access", "platform_id": ACCESS_ID,
+        "province_code": "13500000000", "sm4_key": KEY,
+    })
+}
+
+async fn state(store: Store, clock: &Clock, metrics: &Metrics) -> ApiState {
+    let log = request_log::Metrics::register(metrics).unwrap();
+    let log = RequestLog::open(Arc::clone(&store.exchanges), &request_log::Config::default(), log).await;
+    let ledger = quota::Metrics::register(metrics).unwrap();
+    let master = MasterKey::generate().unwrap();
+    ApiState {
+        registry: Registry::open(Arc::clone(&store.units), master, clock.clone()).await.unwrap(),
+        tokens: Arc::new(Tokens::new(Arc::clone(&store.tokens), clock.clone())),
+        log: log.unwrap(),
+        ledger: quota::Ledger::new(
+            Arc::clone(&store.ledger),
+            clock.clone(),
+            quota::Config::default(),
+            &ledger,
+        ),
+        store,
+        clock: clock.clone(),
+        started_at: clock.now(),
+    }
+}

@@ -1,0 +1,9 @@
+//! The API at the wire: a real listener, a real store in a temporary directory.
+
+mod documents;
+mod harness;
+mod log;
+mod money;
+mod people;
+mod shapes;
+mod units;

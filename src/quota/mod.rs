@@ -31,3 +31,6 @@ pub use self::{
     rules::{Mark, Mode, Observed, Settlement, Upload},
     sync::{QuotaSource, SyncError},
 };
+
+#[cfg(test)]
+mod tests;

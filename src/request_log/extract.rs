@@ -68,6 +68,14 @@ pub fn data(record: &mut Record, json: &[u8]) {
     add_invoices(record, found.invoices);
 }
 
+/// SHA-256 of a body, for `request_sha256` and `response_sha256`.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    out
+}
+
 fn is_purchase(service: &str) -> bool {
     PURCHASE_SERVICES.contains(&service)
 }

@@ -6,11 +6,13 @@
 //! go through a [bounded queue](RequestLog::enqueue) that makes the caller wait when it is full, and never drops.
 
 pub mod extract;
+mod journal;
 mod log;
 mod metrics;
 mod queue;
 mod view;
 
+pub use journal::GATEWAY;
 pub use log::{Config, LogError, Page, RequestLog};
 pub use metrics::Metrics;
 pub use view::{ClearView, Content, ViewError, clear_view, explanation};

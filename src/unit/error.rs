@@ -16,6 +16,14 @@ pub enum UnitError {
     /// The unit exists.
     #[error("unit {0} is registered already; change it instead")]
     Exists(TaxNo),
+    /// The unit's calls have no key in that world.
+    #[error("the {environment} SM4 key of access unit {access_unit} is not known; set it on that unit")]
+    NoKey {
+        /// The access unit.
+        access_unit: TaxNo,
+        /// `production` or `sandbox`.
+        environment: &'static str,
+    },
     /// The access unit still has using units.
     #[error("access unit {tax_no} still has using units ({}); delete them or give them another access unit first", list(.using))]
     HasUsingUnits {

@@ -9,8 +9,8 @@ use super::{
     IdCheck, Keys, MasterKey, NewRole, NewUnit, Unit, UnitChange, UnitError, diagnose, snapshot::Snapshot,
 };
 use crate::clock::Clock;
-use crate::domain::{Environment, PlatformId, ProvinceCode, TaxNo};
-use crate::leqi::{Sm4Key, catalogue};
+use crate::domain::{CapabilityCode, Environment, PlatformId, ProvinceCode, TaxNo};
+use crate::leqi::{Sm4Key, catalogue, client::Caller};
 use crate::store::{
     audit::AuditRow,
     units::{UnitRow, UnitTable},
@@ -77,6 +77,32 @@ impl Registry {
     #[must_use]
     pub fn keys_of(&self, unit: &Unit) -> Option<Keys> {
         self.snapshot.load().keys(unit.access_unit()).cloned()
+    }
+
+    /// In whose name the gateway calls for this taxpayer: ids and key of its unit and access unit.
+    ///
+    /// # Errors
+    /// When no unit has the tax number, or its access unit has no key in that world.
+    pub fn caller_for(
+        &self,
+        tax_no: &TaxNo,
+        capability: CapabilityCode,
+        environment: Environment,
+    ) -> Result<Caller, UnitError> {
+        let snapshot = self.snapshot.load();
+        let using = snapshot.unit(tax_no).ok_or_else(|| UnitError::Unknown(tax_no.clone()))?;
+        let access = snapshot
+            .unit(using.access_unit())
+            .ok_or_else(|| UnitError::AccessUnitUnknown(using.access_unit().clone()))?;
+        let key = snapshot.keys(&access.tax_no).and_then(|keys| keys.of(environment)).cloned().ok_or_else(
+            || UnitError::NoKey { access_unit: access.tax_no.clone(), environment: environment.as_str() },
+        )?;
+        Ok(Caller {
+            access_id: access.platform_id.clone(),
+            using_id: using.platform_id.clone(),
+            key,
+            capability,
+        })
     }
 
     /// What the two platform ids of a call say about each other.

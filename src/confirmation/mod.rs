@@ -1,9 +1,12 @@
 //! The monthly summary confirmation (汇总确认): created, confirmed, cancelled and compared with the platform.
 
+mod platform;
+mod service;
 pub mod state;
 
+pub use platform::{CallEnded, Identity, Platform};
+pub use service::{ConfirmationError, Confirmations, View};
 pub use state::{Outcome, State, StepError};
 
-pub use crate::store::confirmations::{
-    ConfirmationFilter as Filter, ConfirmationRow as Row, SixTotals as Totals,
-};
+pub use crate::domain::Totals;
+pub use crate::store::confirmations::{ConfirmationFilter as Filter, ConfirmationRow as Row};

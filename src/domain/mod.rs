@@ -10,6 +10,7 @@ mod money;
 mod period;
 mod platform_id;
 mod tax_no;
+mod totals;
 
 pub use code::{CapabilityCode, Environment, ProvinceCode, ServiceClass, ServiceCode};
 pub use exchange_id::{ExchangeId, ExchangeIds};
@@ -18,6 +19,7 @@ pub use money::Money;
 pub use period::{BEIJING, Day, Period, beijing_day, parse_beijing};
 pub use platform_id::PlatformId;
 pub use tax_no::TaxNo;
+pub use totals::Totals;
 
 /// Why a text is not a value of the type: one sentence in English that names the rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

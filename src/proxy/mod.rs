@@ -1,1 +1,118 @@
-//! (being built)
+//! The data plane: one function, [`Proxy::handle`], that reads as the list of steps of a call.
+//!
+//! What lives here: admission, routes, headers, the gate before sending, the capture for the request log, and the
+//! table of answers that the gateway makes itself. What may not: SQL, rules of the credit, parsing of messages.
+
+mod admission;
+mod capture;
+mod error;
+mod exchange;
+mod forward;
+mod gate;
+mod handler;
+mod headers;
+mod metrics;
+mod observe;
+mod route;
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+pub use admission::Admission;
+pub use error::GatewayError;
+pub use route::{Call, Route, Routes, SandboxFlag};
+
+use crate::{
+    clock::Clock,
+    confirmation::Confirmations,
+    domain::ExchangeIds,
+    quota::{Ledger, QuotaSource},
+    request_log::RequestLog,
+    telemetry::metrics::{MetricError, Metrics},
+    unit::Registry,
+};
+
+/// What happens to an `issue` call of a unit that is not registered (design.md §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unregistered {
+    /// It goes through unchecked and is marked in the log.
+    Observe,
+    /// It is refused with a sentence that says where to register the unit.
+    #[default]
+    Refuse,
+}
+
+/// Limits and policies of the data plane.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes of a request that the gateway must read whole before it is sent; a larger one is refused.
+    pub buffer_limit: usize,
+    /// Bytes of an answer that the gateway reads whole before it passes it on; a larger one flows through unread.
+    pub answer_limit: usize,
+    /// Bytes of each body that the request log keeps.
+    pub log_body_limit: usize,
+    /// What happens to issue calls of unregistered units.
+    pub unregistered: Unregistered,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            buffer_limit: 32 << 20,
+            answer_limit: 32 << 20,
+            log_body_limit: 1 << 20,
+            unregistered: Unregistered::default(),
+        }
+    }
+}
+
+/// The services that the data plane works with.
+#[derive(Clone)]
+pub struct Services {
+    /// Units and their keys.
+    pub registry: Arc<Registry>,
+    /// The credit.
+    pub ledger: Ledger,
+    /// Where the ledger gets a balance that it does not know.
+    pub quota_source: Arc<dyn QuotaSource>,
+    /// The request log.
+    pub log: Arc<RequestLog>,
+    /// The monthly confirmations, which watch the traffic.
+    pub confirmations: Confirmations,
+    /// Ids of exchanges.
+    pub ids: Arc<ExchangeIds>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The data plane.
+pub struct Proxy {
+    config: Config,
+    routes: Routes,
+    services: Services,
+    metrics: metrics::ProxyMetrics,
+    tasks: TaskTracker,
+}
+
+impl Proxy {
+    /// A data plane over these routes and services.
+    ///
+    /// # Errors
+    /// When its metrics are registered already.
+    pub fn new(
+        config: Config,
+        routes: Routes,
+        services: Services,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, MetricError> {
+        let metrics = metrics::ProxyMetrics::register(metrics)?;
+        Ok(Arc::new(Self { config, routes, services, metrics, tasks: TaskTracker::new() }))
+    }
+
+    /// Waits until every call that changes something has been settled and recorded, also those whose client left.
+    pub async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

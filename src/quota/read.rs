@@ -2,10 +2,10 @@
 
 use super::Ledger;
 use crate::{
-    domain::{InvoiceNo, Period, PlatformId, TaxNo},
+    domain::{InvoiceNo, Period, PlatformId, TaxNo, Totals},
     store::{
         StoreError,
-        ledger::{Account, AccountFilter, AccountKey, Entry, EntryFilter, EntryKey, Event, Mismatch, Totals},
+        ledger::{Account, AccountFilter, AccountKey, Entry, EntryFilter, EntryKey, Event, Mismatch},
     },
 };
 

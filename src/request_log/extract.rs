@@ -1,12 +1,12 @@
 //! What a record is found by, read from messages. Pure functions: what cannot be read is left out, never an error.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Record;
 use crate::domain::{InvoiceNo, TaxNo};
-use crate::leqi::{Envelope, Payload, Sm4Key, read_envelope};
+use crate::leqi::{CodecError, Envelope, Payload, Sm4Key, gunzip, read_envelope};
 
 /// Services whose invoices the buyer issues (protocol.md §4).
 const PURCHASE_SERVICES: [&str; 3] = ["FXKPTYFPSC", "GFSGFPSC", "NCPSGFPSC"];
@@ -74,6 +74,20 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
     out
+}
+
+/// Bytes that an answer may unpack to.
+const UNPACKED_LIMIT: usize = 64 << 20;
+
+/// An answer's body without the compression that its headers tell of.
+///
+/// # Errors
+/// When it cannot be unpacked, or would be larger than 64 MiB.
+pub fn unpacked<'b>(headers: &[(String, String)], body: &'b [u8]) -> Result<Cow<'b, [u8]>, CodecError> {
+    let gzip = headers.iter().any(|(name, value)| {
+        name.eq_ignore_ascii_case("content-encoding") && value.trim().eq_ignore_ascii_case("gzip")
+    });
+    if gzip { gunzip(body, UNPACKED_LIMIT).map(Cow::Owned) } else { Ok(Cow::Borrowed(body)) }
 }
 
 fn is_purchase(service: &str) -> bool {

@@ -3,16 +3,10 @@
 use futures_util::future::BoxFuture;
 
 use super::{Decision, LogError, Record, RequestLog, State, extract};
-use crate::leqi::{
-    client::{Journal, JournalError, OwnCall, OwnOutcome},
-    gunzip,
-};
+use crate::leqi::client::{Journal, JournalError, OwnCall, OwnOutcome};
 
 /// Who called, in records of the gateway's own calls.
 pub const GATEWAY: &str = "gateway";
-
-/// Bytes that an answer may unpack to before it is read for what it is found by.
-const UNPACKED_LIMIT: usize = 64 << 20;
 
 impl Journal for RequestLog {
     fn intent<'a>(&'a self, call: &'a OwnCall) -> BoxFuture<'a, Result<(), JournalError>> {
@@ -86,16 +80,13 @@ fn ended(call: &OwnCall, outcome: &OwnOutcome) -> Record {
 }
 
 fn read_answer(record: &mut Record, outcome: &OwnOutcome, call: &OwnCall) {
-    let unpacked = outcome.response_body.starts_with(&[0x1f, 0x8b]).then(|| {
-        // what cannot be unpacked is kept as it came
-        gunzip(&outcome.response_body, UNPACKED_LIMIT).unwrap_or_default()
-    });
-    let bytes = unpacked.as_deref().unwrap_or(&outcome.response_body);
+    // what cannot be unpacked is kept as it came
+    let bytes = extract::unpacked(&outcome.response_headers, &outcome.response_body).unwrap_or_default();
     match &outcome.response_json {
         Some(json) => {
-            extract::response(record, bytes, None);
+            extract::response(record, &bytes, None);
             extract::data(record, json);
         }
-        None => drop(extract::response(record, bytes, Some(&call.caller.key))),
+        None => drop(extract::response(record, &bytes, Some(&call.caller.key))),
     }
 }

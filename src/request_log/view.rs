@@ -1,14 +1,11 @@
 //! An exchange's body in clear, for people who may read it.
 
-use super::{Record, Side, StoredBody};
+use super::{Record, Side, StoredBody, extract::unpacked};
 use crate::leqi::{
     BodyForm, CodecError, Envelope, Payload, Sm4Key,
     catalogue::{Explanation, explain},
-    gunzip, read_body, read_envelope,
+    read_body, read_envelope,
 };
-
-/// Bytes that an answer may unpack to.
-const UNPACKED_LIMIT: usize = 64 << 20;
 
 /// Why a body cannot be shown in clear.
 #[derive(Debug, thiserror::Error)]
@@ -129,13 +126,8 @@ fn view_request(record: &Record, bytes: &[u8], key: Option<&Sm4Key>) -> Result<C
 }
 
 fn view_response(record: &Record, bytes: &[u8], key: Option<&Sm4Key>) -> Result<ClearView, ViewError> {
-    let unpacked;
-    let bytes = if is_gzip(record) {
-        unpacked = gunzip(bytes, UNPACKED_LIMIT)?;
-        &unpacked
-    } else {
-        bytes
-    };
+    let unpacked = unpacked(&record.response_headers, bytes)?;
+    let bytes = unpacked.as_ref();
     let Ok(envelope) = read_envelope(bytes) else { return Ok(plain(Content::Text(text(bytes)))) };
     let (content, form) = match &envelope.payload {
         Payload::Data(_) => (Content::Json(open(record, &envelope, key)?), "encrypted"),
@@ -171,12 +163,6 @@ fn key_missing(record: &Record) -> ViewError {
         access_id: record.access_id.clone().unwrap_or_default(),
         environment: record.environment.as_str(),
     }
-}
-
-fn is_gzip(record: &Record) -> bool {
-    record.response_headers.iter().any(|(name, value)| {
-        name.eq_ignore_ascii_case("content-encoding") && value.trim().eq_ignore_ascii_case("gzip")
-    })
 }
 
 const fn plain(content: Content) -> ClearView {

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{StoreError, audit::AuditRow};
-use crate::domain::{Invalid, Money, Period, PlatformId, TaxNo};
+use crate::domain::{Invalid, Period, PlatformId, TaxNo, Totals};
 
 /// Where a confirmation stands (protocol.md §4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,23 +65,6 @@ impl ConfirmationState {
     }
 }
 
-/// The six figures of a month: count, net and tax of blue and of red invoices. Red amounts are negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SixTotals {
-    /// Count of blue invoices (`lzfpsl`).
-    pub blue_count: i64,
-    /// Net of blue invoices (`lzfpje`).
-    pub blue_net: Money,
-    /// Tax of blue invoices (`lzfpse`).
-    pub blue_tax: Money,
-    /// Count of red invoices (`hzfpsl`).
-    pub red_count: i64,
-    /// Net of red invoices (`hzfpje`).
-    pub red_net: Money,
-    /// Tax of red invoices (`hzfpse`).
-    pub red_tax: Money,
-}
-
 /// One confirmation as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfirmationRow {
@@ -96,9 +79,9 @@ pub struct ConfirmationRow {
     /// Where it stands.
     pub state: ConfirmationState,
     /// The totals last sent.
-    pub sent: Option<SixTotals>,
+    pub sent: Option<Totals>,
     /// The totals that the platform last showed.
-    pub platform: Option<SixTotals>,
+    pub platform: Option<Totals>,
     /// The code of the platform's last refusal.
     pub refusal_code: Option<String>,
     /// The words of the platform's last refusal.

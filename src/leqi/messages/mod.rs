@@ -17,7 +17,9 @@ pub use quota::{
     QuotaValidityAnswer, new_serial,
 };
 pub use result::{InvoiceResult, InvoiceStatus, ResultAnswer, ResultRequest, UploadAnswer};
-pub use summary::{Summary, SummaryAction, SummaryList, SummaryQuery, SummaryUpload, Totals};
+pub use summary::{Summary, SummaryAction, SummaryList, SummaryQuery, SummaryUpload};
+
+pub use crate::domain::Totals;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

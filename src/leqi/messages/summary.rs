@@ -3,24 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{loose, result::list};
-use crate::domain::{Invalid, Money, Period, PlatformId, ProvinceCode, TaxNo};
-
-/// The six totals of a month: counts, net amounts and tax of blue and of red invoices. Red ones are negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Totals {
-    /// `lzfpsl`: blue invoices.
-    pub blue_count: i64,
-    /// `lzfpje`: their net amount.
-    pub blue_net: Money,
-    /// `lzfpse`: their tax.
-    pub blue_tax: Money,
-    /// `hzfpsl`: red invoices.
-    pub red_count: i64,
-    /// `hzfpje`: their net amount, negative.
-    pub red_net: Money,
-    /// `hzfpse`: their tax, negative.
-    pub red_tax: Money,
-}
+use crate::domain::{Invalid, Money, Period, PlatformId, ProvinceCode, TaxNo, Totals};
 
 /// What `SCFPHZQRXX` is to do (`ywlx`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

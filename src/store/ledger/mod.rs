@@ -10,12 +10,10 @@ use futures_util::future::BoxFuture;
 
 pub use self::{
     books::{Books, Cause, LedgerKeys},
-    rows::{
-        Account, AccountKey, Entry, EntryKey, EntryState, Event, EventKind, Figures, Send, Totals, Transfer,
-    },
+    rows::{Account, AccountKey, Entry, EntryKey, EntryState, Event, EventKind, Figures, Send, Transfer},
 };
 use super::StoreError;
-use crate::domain::{InvoiceNo, Period, PlatformId, TaxNo};
+use crate::domain::{InvoiceNo, Period, PlatformId, TaxNo, Totals};
 
 /// One change of the ledger: decided on loaded rows, committed with others.
 pub trait LedgerJob: std::marker::Send {

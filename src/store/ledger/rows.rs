@@ -302,20 +302,3 @@ pub struct Transfer {
     /// When the answer was seen.
     pub at: Timestamp,
 }
-
-/// The six totals of a confirmation (汇总确认): counts, net amounts and taxes; the red ones are negative amounts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Blue invoices (`lzfpsl`).
-    pub blue_count: i64,
-    /// Their net amounts (`lzfpje`).
-    pub blue_net: Money,
-    /// Their taxes (`lzfpse`).
-    pub blue_tax: Money,
-    /// Red invoices (`hzfpsl`).
-    pub red_count: i64,
-    /// Their net amounts (`hzfpje`), negative.
-    pub red_net: Money,
-    /// Their taxes (`hzfpse`), negative.
-    pub red_tax: Money,
-}

@@ -10,13 +10,11 @@ use super::{
     value::{get, instant, instant_opt, parse},
 };
 use crate::{
-    domain::{Money, Period, PlatformId, TaxNo},
+    domain::{Money, Period, PlatformId, TaxNo, Totals},
     store::{
         StoreError,
         audit::AuditRow,
-        confirmations::{
-            ConfirmationFilter, ConfirmationRow, ConfirmationState, ConfirmationTable, SixTotals,
-        },
+        confirmations::{ConfirmationFilter, ConfirmationRow, ConfirmationState, ConfirmationTable},
     },
 };
 
@@ -165,7 +163,7 @@ fn confirmation(row: &SqliteRow) -> Result<ConfirmationRow, StoreError> {
     })
 }
 
-fn written(totals: &SixTotals) -> String {
+fn written(totals: &Totals) -> String {
     json!([
         totals.blue_count,
         totals.blue_net.fen(),
@@ -177,11 +175,11 @@ fn written(totals: &SixTotals) -> String {
     .to_string()
 }
 
-fn totals(row: &SqliteRow, column: &'static str) -> Result<Option<SixTotals>, StoreError> {
+fn totals(row: &SqliteRow, column: &'static str) -> Result<Option<Totals>, StoreError> {
     let Some(text) = get::<Option<String>>(row, column)? else { return Ok(None) };
     let six: [i64; 6] = serde_json::from_str(&text).map_err(|error| StoreError::value(column, error))?;
     let [blue_count, blue_net, blue_tax, red_count, red_net, red_tax] = six;
-    Ok(Some(SixTotals {
+    Ok(Some(Totals {
         blue_count,
         blue_net: Money::from_fen(blue_net),
         blue_tax: Money::from_fen(blue_tax),

@@ -13,12 +13,12 @@ use super::{
     writer::Command,
 };
 use crate::{
-    domain::{Money, Period, PlatformId},
+    domain::{Money, Period, PlatformId, Totals},
     store::{
         StoreError,
         ledger::{
             Account, AccountFilter, AccountKey, Books, Entry, EntryFilter, EntryKey, Event, LedgerJob,
-            LedgerKeys, LedgerTable, Mismatch, Totals,
+            LedgerKeys, LedgerTable, Mismatch,
         },
     },
 };

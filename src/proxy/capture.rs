@@ -1,0 +1,306 @@
+//! Recording bodies while they pass: the bytes up to a limit, the size and the SHA-256 of all of it.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use aws_lc_rs::digest;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::upstream::{Body, BoxError};
+
+/// What passed of one body.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Captured {
+    /// The first bytes, up to the limit of the log.
+    pub(super) bytes: Bytes,
+    /// Whether more passed than was kept.
+    pub(super) truncated: bool,
+    /// All bytes that passed.
+    pub(super) size: u64,
+    /// SHA-256 of all bytes that passed.
+    pub(super) sha256: [u8; 32],
+}
+
+impl Captured {
+    /// The capture of a body that is whole in memory.
+    #[must_use]
+    pub(super) fn whole(bytes: &Bytes, limit: usize) -> Self {
+        let mut tape = Tape::new(limit);
+        tape.write(bytes);
+        tape.captured()
+    }
+}
+
+/// Writes down what passes.
+struct Tape {
+    limit: usize,
+    chunks: Vec<Bytes>,
+    kept: usize,
+    size: u64,
+    digest: digest::Context,
+}
+
+impl Tape {
+    fn new(limit: usize) -> Self {
+        Self { limit, chunks: Vec::new(), kept: 0, size: 0, digest: digest::Context::new(&digest::SHA256) }
+    }
+
+    fn write(&mut self, data: &Bytes) {
+        self.size += data.len() as u64;
+        self.digest.update(data);
+        let room = self.limit - self.kept;
+        if room > 0 && !data.is_empty() {
+            let part = data.slice(..data.len().min(room));
+            self.kept += part.len();
+            self.chunks.push(part);
+        }
+    }
+
+    fn captured(&self) -> Captured {
+        let bytes = match self.chunks.as_slice() {
+            [] => Bytes::new(),
+            [one] => one.clone(),
+            many => {
+                let mut joined = BytesMut::with_capacity(self.kept);
+                many.iter().for_each(|chunk| joined.extend_from_slice(chunk));
+                joined.freeze()
+            }
+        };
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.digest.clone().finish().as_ref());
+        Captured { bytes, truncated: (self.kept as u64) < self.size, size: self.size, sha256 }
+    }
+}
+
+/// The recording of a body that passes elsewhere; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Recording(Arc<Mutex<Tape>>);
+
+impl Recording {
+    /// A recording that keeps up to `limit` bytes.
+    #[must_use]
+    pub(super) fn new(limit: usize) -> Self {
+        Self(Arc::new(Mutex::new(Tape::new(limit))))
+    }
+
+    /// What has passed so far.
+    #[must_use]
+    pub(super) fn captured(&self) -> Captured {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).captured()
+    }
+
+    fn write(&self, data: &Bytes) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(data);
+    }
+}
+
+/// A body that is recorded while it passes.
+pub(super) struct Recorded<B> {
+    inner: B,
+    recording: Recording,
+}
+
+impl<B> Recorded<B> {
+    /// Records `inner` into `recording`.
+    pub(super) const fn new(inner: B, recording: Recording) -> Self {
+        Self { inner, recording }
+    }
+}
+
+impl<B> HttpBody for Recorded<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.recording.write(data);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// How a body that was read to its end came to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All of it was passed on.
+    Whole,
+    /// The source failed before its end.
+    SourceFailed,
+}
+
+/// What happens at the end of a watched body, exactly once.
+pub(super) trait OnEnd: Send {
+    /// Called when the end is known. The last piece is passed on after the returned future is done, so a full
+    /// queue holds back the reader.
+    fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Called from `drop`, where nothing can be waited for.
+    fn left(self: Box<Self>);
+}
+
+/// A body that tells an [`OnEnd`] of its end exactly once: at the end, at an error, or when it is dropped before.
+pub(super) struct Watched {
+    inner: Body,
+    state: State,
+}
+
+enum State {
+    Passing(Option<Box<dyn OnEnd>>),
+    Ending { done: Pin<Box<dyn Future<Output = ()> + Send>>, last: Option<Result<Frame<Bytes>, BoxError>> },
+    Ended,
+}
+
+impl Watched {
+    /// Watches `inner`.
+    pub(super) fn new(inner: Body, on_end: Box<dyn OnEnd>) -> Self {
+        Self { inner, state: State::Passing(Some(on_end)) }
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Ended => return Poll::Ready(None),
+                State::Ending { done, last } => {
+                    std::task::ready!(done.as_mut().poll(cx));
+                    let last = last.take();
+                    this.state = State::Ended;
+                    return Poll::Ready(last);
+                }
+                State::Passing(on_end) => {
+                    let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
+                    let end = match &frame {
+                        Some(Ok(_)) if !this.inner.is_end_stream() => return Poll::Ready(frame),
+                        Some(Err(_)) => End::SourceFailed,
+                        Some(Ok(_)) | None => End::Whole,
+                    };
+                    let Some(on_end) = on_end.take() else { return Poll::Ready(frame) };
+                    this.state = State::Ending { done: on_end.ended(end), last: frame };
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.state {
+            State::Passing(_) => self.inner.size_hint(),
+            State::Ending { .. } | State::Ended => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let State::Passing(on_end) = &mut self.state
+            && let Some(on_end) = on_end.take()
+        {
+            on_end.left();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::{BodyExt, Full, StreamBody};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Seen {
+        whole: Arc<AtomicUsize>,
+        failed: Arc<AtomicUsize>,
+        left: Arc<AtomicUsize>,
+    }
+
+    impl OnEnd for Seen {
+        fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            let counter = if end == End::Whole { &self.whole } else { &self.failed };
+            counter.fetch_add(1, Ordering::SeqCst);
+            Box::pin(std::future::ready(()))
+        }
+        fn left(self: Box<Self>) {
+            self.left.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counts(seen: &Seen) -> [usize; 3] {
+        [&seen.whole, &seen.failed, &seen.left].map(|c| c.load(Ordering::SeqCst))
+    }
+
+    fn pieces(pieces: Vec<Result<&'static str, &'static str>>) -> Body {
+        let frames =
+            pieces.into_iter().map(|p| p.map(|d| Frame::data(Bytes::from(d))).map_err(BoxError::from));
+        StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_once_for_whole_failed_and_abandoned_bodies() {
+        let seen = Seen::default();
+        let body = Watched::new(pieces(vec![Ok("ab"), Ok("c")]), Box::new(seen.clone()));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+        assert_eq!(counts(&seen), [1, 0, 0]);
+
+        let body = Watched::new(pieces(vec![Ok("ab"), Err("gone")]), Box::new(seen.clone()));
+        assert!(body.collect().await.is_err());
+        assert_eq!(counts(&seen), [1, 1, 0]);
+
+        drop(Watched::new(pieces(vec![Ok("ab")]), Box::new(seen.clone())));
+        assert_eq!(counts(&seen), [1, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_body_of_known_length_ends_with_its_last_piece() {
+        let seen = Seen::default();
+        let inner = Full::new(Bytes::from("abc")).map_err(|never| match never {}).boxed_unsync();
+        let mut body = Watched::new(inner, Box::new(seen.clone()));
+        assert!(body.frame().await.unwrap().is_ok());
+        assert_eq!(counts(&seen), [1, 0, 0]);
+        drop(body);
+        assert_eq!(counts(&seen), [1, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_recording_keeps_the_head_and_digests_all() {
+        let recording = Recording::new(4);
+        let body = Recorded::new(pieces(vec![Ok("abc"), Ok("def")]), recording.clone());
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abcdef");
+        let captured = recording.captured();
+        assert_eq!((captured.bytes.as_ref(), captured.truncated, captured.size), (&b"abcd"[..], true, 6));
+        assert_eq!(captured.sha256, Captured::whole(&Bytes::from("abcdef"), 9).sha256);
+    }
+}

@@ -1,0 +1,223 @@
+//! Every answer that the gateway makes itself: one table from reason to the platform's envelope (protocol.md §2).
+//!
+//! A *business* refusal is HTTP 200 with `httpStatusCode` 200 and an `Error`, so that clients show the sentence and
+//! do not retry; an *infrastructure* failure is HTTP 4xx/5xx with the same number in `httpStatusCode`.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+
+use crate::{
+    domain::ExchangeId,
+    leqi,
+    quota::Refusal,
+    upstream::{Body, Phase},
+};
+
+/// Why the gateway answers a call itself.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The client's address is not in the listener's allow list.
+    #[error("the client's address is not allowed")]
+    ClientDenied,
+    /// The client broke off or garbled its request body.
+    #[error("the request body could not be read: {0}")]
+    ClientBody(String),
+    /// The request body is larger than the gateway reads for such a call; the limit in bytes.
+    #[error("the request body is larger than {0} bytes")]
+    BodyTooLarge(usize),
+    /// The upload's body cannot be decoded or is no list of invoices.
+    #[error("the body cannot be read: {0}")]
+    BodyUnreadable(String),
+    /// The ledger says no.
+    #[error("{0}")]
+    Credit(Refusal),
+    /// The gateway is being stopped.
+    #[error("the gateway is stopping")]
+    Draining,
+    /// The issuing party in the upload is not the using unit named in the header.
+    #[error("issuing party {issuer} is not the using unit {unit}")]
+    IssuerMismatch {
+        /// The issuing party's tax number in the upload.
+        issuer: String,
+        /// The tax number of the unit that the header names.
+        unit: String,
+    },
+    /// The registry has no SM4 key for the access unit in this environment.
+    #[error("no SM4 key for access unit {0}")]
+    KeyMissing(String),
+    /// No route takes the path.
+    #[error("no route for this path")]
+    NoRoute,
+    /// A sandbox flag on a production route.
+    #[error("sxcsbz is set on a production route")]
+    SandboxFlag,
+    /// The database did not take what must be stored before the call may go out.
+    #[error("the store is not available: {0}")]
+    StoreDown(String),
+    /// The header's platform id belongs to no registered unit.
+    #[error("{header} names no registered unit")]
+    UnitUnknown {
+        /// The header.
+        header: &'static str,
+        /// Its value.
+        id: String,
+    },
+    /// Both ids are registered, but the using unit belongs to another access unit.
+    #[error("the using unit does not belong to this access unit")]
+    UnitsNotTogether,
+    /// Both ids are registered the other way round.
+    #[error("jrdwptbh and sydwptbh are the wrong way round")]
+    UnitsSwapped,
+    /// The upstream failed in this phase; `sent` says whether anything may have arrived there.
+    #[error("the upstream failed while {phase}: {reason}")]
+    Upstream {
+        /// What was being done.
+        phase: Phase,
+        /// Whether a byte of the request may have left.
+        sent: bool,
+        /// The error's text.
+        reason: String,
+    },
+}
+
+/// One row of the table.
+struct Row {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl GatewayError {
+    /// The `GW-…` code that clients, log and metrics show.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.row().code
+    }
+
+    /// The sentence that clients show, in Chinese.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.row().message
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.row().status
+    }
+
+    /// The answer in the platform's envelope, with the exchange's id as its `RequestId`.
+    #[must_use]
+    pub fn answer(&self, id: ExchangeId) -> (Response<Body>, Bytes) {
+        let Row { status, code, message } = self.row();
+        let body = Bytes::from(leqi::write_error(status.as_u16(), &id.to_string(), code, &message));
+        let mut response =
+            Response::new(Full::new(body.clone()).map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = status;
+        let json = HeaderValue::from_static("application/json;charset=UTF-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        (response, body)
+    }
+
+    fn row(&self) -> Row {
+        const REFUSED: StatusCode = StatusCode::OK;
+        let (status, code, message) = match self {
+            Self::ClientDenied => (
+                StatusCode::FORBIDDEN,
+                "GW-CLIENT",
+                "网关拒绝：客户端地址不在允许范围内，请联系网关管理员在 [[listen]] allow 中加入该地址".to_owned(),
+            ),
+            Self::ClientBody(_) => (
+                StatusCode::BAD_REQUEST,
+                "GW-REQUEST",
+                "网关未收到完整的请求报文，未转发到乐企平台，请重试；反复出现时请检查开票系统到网关的网络".to_owned(),
+            ),
+            Self::BodyTooLarge(limit) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "GW-SIZE",
+                format!("请求报文超过网关上限 {limit} 字节，未转发；请减少每批发票张数，或由管理员调大 [proxy] buffer_limit"),
+            ),
+            Self::BodyUnreadable(reason) => (
+                REFUSED,
+                "GW-BODY",
+                format!("网关无法读取上传报文，未转发，额度未占用：{reason}。请核对网关中登记的 SM4 密钥与报文格式"),
+            ),
+            Self::Credit(refusal) => (REFUSED, refusal.code(), refusal.message()),
+            Self::Draining => {
+                (StatusCode::SERVICE_UNAVAILABLE, "GW-STOPPING", "网关正在停止，本次请求未转发，请稍后重试".to_owned())
+            }
+            Self::IssuerMismatch { issuer, unit } => (
+                REFUSED,
+                "GW-ISSUER",
+                format!(
+                    "发票的开票方税号 {issuer} 与请求头 sydwptbh 对应的使用单位 {unit} 不一致，未转发；请核对使用单位编号或发票的销售方（收购发票为购买方）税号"
+                ),
+            ),
+            Self::KeyMissing(id) => (
+                REFUSED,
+                "GW-KEY",
+                format!("网关没有接入单位 {id} 的 SM4 密钥，无法校验额度，未转发；请管理员在“企业信息”（/api/v1/units）中登记密钥"),
+            ),
+            Self::NoRoute => (
+                StatusCode::NOT_FOUND,
+                "GW-ROUTE",
+                "网关没有匹配该地址的路由，请核对开票系统中的乐企接入地址（应以 /access/v2/invoke/ 结尾）".to_owned(),
+            ),
+            Self::SandboxFlag => (
+                REFUSED,
+                "GW-SXCSBZ",
+                "生产环境请求带有沙箱测试标志 sxcsbz，未转发；请在开票系统中删除 sxcsbz 配置项".to_owned(),
+            ),
+            Self::StoreDown(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "GW-STORE",
+                "网关数据库暂不可用，本次请求未转发到乐企平台，额度未占用，请稍后重试并通知网关管理员".to_owned(),
+            ),
+            Self::UnitUnknown { header, id } => (
+                REFUSED,
+                "GW-UNIT",
+                format!("请求头 {header} 的编号“{id}”未在网关登记，未转发；请管理员在“企业信息”（/api/v1/units）中登记该单位，先登记接入单位，再登记使用单位"),
+            ),
+            Self::UnitsNotTogether => (
+                REFUSED,
+                "GW-UNIT-PAIR",
+                "请求头 sydwptbh 的使用单位不属于 jrdwptbh 的接入单位，未转发；请核对两个编号".to_owned(),
+            ),
+            Self::UnitsSwapped => (
+                REFUSED,
+                "GW-UNIT-SWAPPED",
+                "请求头 jrdwptbh 与 sydwptbh 填反了：jrdwptbh 应填接入单位编号，sydwptbh 应填使用单位编号；未转发".to_owned(),
+            ),
+            Self::Upstream { phase, sent, .. } => return upstream_row(*phase, *sent),
+        };
+        Row { status, code, message }
+    }
+}
+
+/// Failures towards the platform: 502 where it cannot be reached or breaks off, 504 where it is too slow.
+fn upstream_row(phase: Phase, sent: bool) -> Row {
+    let (status, code, what) = match phase {
+        Phase::Resolve => {
+            (StatusCode::BAD_GATEWAY, "GW-UP-DNS", "无法解析乐企平台地址，请检查网关主机的 DNS 或 hosts")
+        }
+        Phase::Connect => {
+            (StatusCode::BAD_GATEWAY, "GW-UP-CONNECT", "无法连接乐企平台，请检查网关主机的网络与防火墙")
+        }
+        Phase::Tls => (
+            StatusCode::BAD_GATEWAY,
+            "GW-UP-TLS",
+            "乐企平台的证书未通过校验或 TLS 握手失败，请网关管理员核对 verify 设置",
+        ),
+        Phase::Send => (StatusCode::BAD_GATEWAY, "GW-UP-SEND", "向乐企平台发送报文时连接中断"),
+        Phase::Response => (StatusCode::GATEWAY_TIMEOUT, "GW-UP-TIMEOUT", "乐企平台在规定时间内没有应答"),
+        Phase::Head => (StatusCode::BAD_GATEWAY, "GW-UP-HEAD", "乐企平台的应答不完整或连接中断"),
+        Phase::Body => (StatusCode::BAD_GATEWAY, "GW-UP-BODY", "乐企平台的应答报文不完整"),
+    };
+    let then = if sent {
+        "；报文可能已到达平台，请先查询结果，不要更换发票号码重开"
+    } else {
+        "；报文没有发出，可以直接重试"
+    };
+    Row { status, code, message: format!("{what}{then}") }
+}

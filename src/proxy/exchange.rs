@@ -1,0 +1,287 @@
+//! One call from its first byte to its record, whatever becomes of it.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{Response, request, response};
+
+use super::{
+    Call, GatewayError, Proxy,
+    capture::{Captured, End},
+    headers,
+    metrics::Outcome,
+};
+use crate::{
+    domain::{ExchangeId, ServiceClass},
+    leqi::{self, Sm4Key},
+    listener::Peer,
+    request_log::{Decision, Record, State, extract},
+    upstream::Body,
+};
+
+/// An open exchange. It is finished exactly once: by one of the `finish` methods or, when the client leaves, by being
+/// dropped.
+pub(super) struct Exchange {
+    proxy: Arc<Proxy>,
+    record: Option<Box<Record>>,
+    opened: Instant,
+    sent: Option<Instant>,
+    upstream_us: Option<u64>,
+}
+
+impl Exchange {
+    /// Opens the exchange of a call whose head was read.
+    pub(super) fn open(proxy: &Arc<Proxy>, peer: &Peer, head: &request::Parts) -> Self {
+        let now = proxy.services.clock.now();
+        let mut record = Record::open(proxy.services.ids.next(now), now);
+        record.client = peer.address.to_string();
+        record.listener = peer.listener.to_string();
+        record.method = head.method.as_str().to_owned();
+        record.target =
+            head.uri.path_and_query().map_or_else(String::new, |target| target.as_str().to_owned());
+        record.request_headers = headers::for_log(&head.headers);
+        let text =
+            |name| Some(headers::text(&head.headers, name)).filter(|v| !v.is_empty()).map(str::to_owned);
+        record.access_id = text(headers::ACCESS_ID);
+        record.using_id = text(headers::USING_ID);
+        record.client_tid = text(headers::CLIENT_TID);
+        proxy.metrics.in_flight.inc();
+        Self {
+            proxy: Arc::clone(proxy),
+            record: Some(Box::new(record)),
+            opened: Instant::now(),
+            sent: None,
+            upstream_us: None,
+        }
+    }
+
+    /// Notes where the call goes and what it is.
+    pub(super) fn resolved(&mut self, call: &Call) {
+        let unit = self.proxy.services.registry.by_platform_id(self.using_id());
+        self.change(|record| {
+            call.route.prefix.clone_into(&mut record.route);
+            call.route.upstream.name().clone_into(&mut record.upstream);
+            record.environment = call.route.environment;
+            record.service = call.service.as_ref().map(ToString::to_string);
+            record.capability = call.capability.as_ref().map(ToString::to_string);
+            record.class = call.class();
+            record.tax_no = unit.map(|unit| unit.tax_no.clone());
+        });
+    }
+
+    /// The exchange's id.
+    pub(super) fn id(&self) -> ExchangeId {
+        self.record.as_ref().map_or(ExchangeId::from_number(0), |record| record.id)
+    }
+
+    /// The access unit's platform id as sent, empty when there is none.
+    pub(super) fn access_id(&self) -> &str {
+        self.record.as_ref().and_then(|record| record.access_id.as_deref()).unwrap_or_default()
+    }
+
+    /// The using unit's platform id as sent, empty when there is none.
+    pub(super) fn using_id(&self) -> &str {
+        self.record.as_ref().and_then(|record| record.using_id.as_deref()).unwrap_or_default()
+    }
+
+    /// The record as it stands, for the intent.
+    pub(super) fn record_mut(&mut self) -> Option<&mut Record> {
+        self.record.as_deref_mut()
+    }
+
+    /// Changes the record.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut self.record {
+            change(record);
+        }
+    }
+
+    /// Notes the class that the call is treated as after its body was looked at.
+    pub(super) fn reclassified(&mut self, class: ServiceClass, note: &str) {
+        self.change(|record| record.class = class);
+        self.noted(note);
+    }
+
+    /// Adds a note for the operator.
+    pub(super) fn noted(&mut self, note: &str) {
+        self.change(|record| {
+            let before = record.note.take().map(|before| before + "; ").unwrap_or_default();
+            record.note = Some(before + note);
+        });
+    }
+
+    /// Notes the request's body as it was sent.
+    pub(super) fn requested(&mut self, captured: Captured) {
+        self.change(|record| {
+            record.request_size = captured.size;
+            record.request_sha256 = Some(captured.sha256);
+            record.request_truncated = captured.truncated;
+            record.request_body = captured.bytes;
+        });
+    }
+
+    /// Notes what the decoded request says.
+    pub(super) fn understood(&mut self, json: &[u8]) {
+        self.change(|record| extract::request(record, json));
+    }
+
+    /// Decodes the recorded request, if it was kept whole, and notes what it says.
+    pub(super) fn understood_request(&mut self, key: Option<&Sm4Key>) {
+        self.change(|record| {
+            if !record.request_truncated
+                && !record.request_body.is_empty()
+                && let Ok(decoded) = leqi::read_body(&record.request_body, key)
+            {
+                extract::request(record, &decoded.json);
+            }
+        });
+    }
+
+    /// Starts the clock of the upstream.
+    pub(super) fn sending(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    /// Notes the head of the upstream's answer.
+    pub(super) fn answered(&mut self, head: &response::Parts) {
+        self.change(|record| {
+            record.status = Some(head.status.as_u16());
+            record.response_headers = headers::for_log(&head.headers);
+        });
+    }
+
+    /// Notes the body of the upstream's answer; with the key, also what its `Data` says.
+    pub(super) fn received(&mut self, captured: Captured, key: Option<&Sm4Key>) {
+        self.received_by_now();
+        self.change(|record| {
+            record.response_size = captured.size;
+            record.response_sha256 = Some(captured.sha256);
+            record.response_truncated = captured.truncated;
+            record.response_body = captured.bytes;
+            if !record.response_truncated {
+                let body = record.response_body.clone();
+                if let Ok(plain) = extract::unpacked(&record.response_headers, &body) {
+                    extract::response(record, &plain, key);
+                }
+            }
+        });
+    }
+
+    /// Refuses a client that is not on the allow list. Nothing is recorded, so that strangers cannot fill the log.
+    pub(super) fn deny(mut self, peer: &Peer) -> Response<Body> {
+        let error = GatewayError::ClientDenied;
+        tracing::warn!(client = %peer.address, code = error.code(), "a client is not on the listener's allow list");
+        self.proxy.metrics.answered_itself(error.code());
+        let (response, _) = error.answer(self.id());
+        let _ = self.close(Decision::Refused, State::Complete, Outcome::Refused);
+        response
+    }
+
+    /// Finishes with the platform's answer; done when the record is committed.
+    pub(super) async fn finish_committed(mut self) {
+        let proxy = Arc::clone(&self.proxy);
+        if let Some(record) = self.close(Decision::Forwarded, State::Complete, Outcome::Forwarded)
+            && let Err(error) = proxy.services.log.complete(*record).await
+        {
+            proxy.metrics.unstored.inc();
+            tracing::error!(%error, "the platform's answer is passed on, but its record could not be stored");
+        }
+    }
+
+    /// Finishes a streamed call; done when the record has its place in the log's queue.
+    pub(super) async fn finish_queued(mut self, end: End) {
+        let proxy = Arc::clone(&self.proxy);
+        let (state, outcome) = match end {
+            End::Whole => (State::Complete, Outcome::Forwarded),
+            End::SourceFailed => (State::Aborted, Outcome::Aborted),
+        };
+        if let Some(record) = self.close(Decision::Forwarded, state, outcome) {
+            proxy.enqueue(*record).await;
+        }
+    }
+
+    /// Finishes with an answer of the gateway's own and gives it; done when its record is committed, or for reads
+    /// when it has its place in the queue.
+    pub(super) async fn finish_with(mut self, error: GatewayError) -> Response<Body> {
+        let proxy = Arc::clone(&self.proxy);
+        let (response, body) = error.answer(self.id());
+        let failed = matches!(error, GatewayError::Upstream { .. } | GatewayError::StoreDown(_));
+        let (decision, outcome) =
+            if failed { (Decision::Failed, Outcome::Failed) } else { (Decision::Refused, Outcome::Refused) };
+        tracing::info!(exchange = %self.id(), code = error.code(), %error, "answered by the gateway itself");
+        proxy.metrics.answered_itself(error.code());
+        self.answered_with(&error, &response, body);
+        if let Some(record) = self.close(decision, State::Complete, outcome) {
+            if record.class.changes_platform() {
+                if let Err(error) = proxy.services.log.complete(*record).await {
+                    proxy.metrics.unstored.inc();
+                    tracing::error!(%error, "the record of a refused call could not be stored");
+                }
+            } else {
+                proxy.enqueue(*record).await;
+            }
+        }
+        response
+    }
+
+    fn answered_with(&mut self, error: &GatewayError, response: &Response<Body>, body: Bytes) {
+        let limit = self.proxy.config.log_body_limit;
+        self.change(|record| {
+            record.status = Some(response.status().as_u16());
+            record.response_headers = headers::for_log(response.headers());
+            record.decision_code = Some(error.code().to_owned());
+            record.error_code = Some(error.code().to_owned());
+            record.error_text = Some(error.message());
+            let captured = Captured::whole(&body, limit);
+            record.response_size = captured.size;
+            record.response_sha256 = Some(captured.sha256);
+            record.response_body = captured.bytes;
+        });
+    }
+
+    fn received_by_now(&mut self) {
+        if let Some(sent) = self.sent {
+            self.upstream_us = Some(micros(sent));
+        }
+    }
+
+    /// Takes the record out with its last fields filled in; the second time there is none.
+    fn close(&mut self, decision: Decision, state: State, outcome: Outcome) -> Option<Box<Record>> {
+        let mut record = self.record.take()?;
+        let total = micros(self.opened);
+        let gateway = total.saturating_sub(self.upstream_us.unwrap_or(0));
+        record.finished_at = Some(self.proxy.services.clock.now());
+        record.decision = decision;
+        record.state = state;
+        record.upstream_us = self.upstream_us;
+        record.gateway_us = Some(gateway);
+        self.proxy.metrics.in_flight.dec();
+        self.proxy.metrics.finished(record.class, outcome, self.upstream_us, gateway);
+        Some(record)
+    }
+}
+
+impl Drop for Exchange {
+    /// The client left before there was an answer.
+    fn drop(&mut self) {
+        self.received_by_now();
+        if let Some(record) = self.close(Decision::Forwarded, State::Aborted, Outcome::Aborted) {
+            let proxy = Arc::clone(&self.proxy);
+            self.proxy.tasks.spawn(async move { proxy.enqueue(*record).await });
+        }
+    }
+}
+
+impl Proxy {
+    /// Puts a record into the log's queue, waiting while it is full.
+    async fn enqueue(&self, record: Record) {
+        if let Err(error) = self.services.log.enqueue(record).await {
+            self.metrics.unstored.inc();
+            tracing::error!(%error, "a record could not be stored");
+        }
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,108 @@
+//! Sending a call upstream and taking the answer, unchanged to the byte.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, request, response};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Full};
+
+use super::{Call, GatewayError, headers};
+use crate::upstream::{Body, BoxError, SendError};
+
+/// The request as it goes upstream: path, query, body and end-to-end headers as they came.
+pub(super) fn upstream_request(call: &Call, mut head: request::Parts, body: Body) -> Request<Body> {
+    let authority = HeaderValue::from_str(call.route.upstream.authority());
+    match authority {
+        Ok(authority) => headers::for_upstream(&mut head.headers, &authority),
+        Err(_) => headers::strip_hop_by_hop(&mut head.headers),
+    }
+    head.uri = http::Uri::from(call.target.clone());
+    head.version = http::Version::HTTP_11;
+    Request::from_parts(head, body)
+}
+
+/// The answer as it goes to the client.
+pub(super) fn client_response(mut head: response::Parts, body: Body) -> Response<Body> {
+    headers::strip_hop_by_hop(&mut head.headers);
+    // the server decides about the version and the framing of the connection to the client
+    head.version = http::Version::default();
+    Response::from_parts(head, body)
+}
+
+/// A body that is whole in memory.
+pub(super) fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What was read of an answer.
+pub(super) enum Read {
+    /// All of it.
+    Whole(Bytes),
+    /// It is larger than the limit: what was read, then the rest.
+    Large(Body),
+    /// It broke off.
+    Broken(BoxError),
+}
+
+/// Reads an answer up to the limit.
+pub(super) async fn read_answer(mut body: Body, limit: usize) -> Read {
+    let mut buffer = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(data)) => buffer.extend_from_slice(&data),
+            Ok(Err(_trailers)) => {}
+            Err(error) => return Read::Broken(error),
+        }
+        if buffer.len() > limit {
+            return Read::Large(Prefixed { prefix: Some(buffer.freeze()), rest: body }.boxed_unsync());
+        }
+    }
+    Read::Whole(buffer.freeze())
+}
+
+/// Reads a request that the gateway must know whole before it is sent.
+///
+/// # Errors
+/// When the client breaks off or sends more than the limit.
+pub(super) async fn read_request<B>(body: B, limit: usize) -> Result<Bytes, GatewayError>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    match http_body_util::Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(GatewayError::BodyTooLarge(limit))
+        }
+        Err(error) => Err(GatewayError::ClientBody(error.to_string())),
+    }
+}
+
+/// The error that stands for a failed send.
+pub(super) fn failure(error: &SendError) -> GatewayError {
+    GatewayError::Upstream { phase: error.phase, sent: error.sent, reason: error.to_string() }
+}
+
+/// A body whose beginning was read already.
+struct Prefixed {
+    prefix: Option<Bytes>,
+    rest: Body,
+}
+
+impl HttpBody for Prefixed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        if let Some(prefix) = self.prefix.take() {
+            return std::task::Poll::Ready(Some(Ok(http_body::Frame::data(prefix))));
+        }
+        std::pin::Pin::new(&mut self.rest).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.prefix.is_none() && self.rest.is_end_stream()
+    }
+}

@@ -1,0 +1,236 @@
+//! The life of a call: **open exchange → admit → resolve route → read and decode → reserve credit → forward →
+//! observe and settle → record → answer.**
+
+use std::{pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header, request};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+
+use super::{
+    Admission, Call, GatewayError, Proxy, SandboxFlag,
+    capture::{Captured, End, OnEnd, Recorded, Recording, Watched},
+    exchange::Exchange,
+    forward::{self, Read},
+    gate::Passed,
+    headers,
+};
+use crate::{
+    leqi::Sm4Key,
+    listener::Peer,
+    upstream::{Body, BoxError},
+};
+
+impl Proxy {
+    /// Answers one call of a client.
+    pub async fn handle<B>(
+        self: Arc<Self>,
+        admission: Arc<Admission>,
+        peer: Peer,
+        request: Request<B>,
+    ) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (mut head, body) = request.into_parts();
+        let mut exchange = Exchange::open(&self, &peer, &head);
+        if !admission.admits(peer.address.ip()) {
+            return exchange.deny(&peer);
+        }
+        let Some(call) = self.routes.resolve(&head.uri) else {
+            return exchange.finish_with(GatewayError::NoRoute).await;
+        };
+        exchange.resolved(&call);
+        if let Err(error) = check_sandbox_flag(&call, &mut head.headers) {
+            return exchange.finish_with(error).await;
+        }
+        if streams(&call, &head) {
+            return self.stream(exchange, call, head, body).await;
+        }
+        let bytes = match forward::read_request(body, self.config.buffer_limit).await {
+            Ok(bytes) => bytes,
+            Err(error) => return exchange.finish_with(error).await,
+        };
+        // a client that leaves must not interrupt a call that may change something at the platform
+        let task = self.tasks.spawn(Arc::clone(&self).commit(exchange, call, head, bytes));
+        task.await
+            .unwrap_or_else(|_| GatewayError::Draining.answer(crate::domain::ExchangeId::from_number(0)).0)
+    }
+
+    /// A call that only asks: bodies flow, and are recorded while they pass.
+    async fn stream<B>(
+        self: Arc<Self>,
+        mut exchange: Exchange,
+        call: Call,
+        head: request::Parts,
+        body: B,
+    ) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let sent = Recording::new(self.config.log_body_limit);
+        let is_head = head.method == Method::HEAD;
+        let body = Recorded::new(body.map_err(Into::into), sent.clone()).boxed_unsync();
+        let request = forward::upstream_request(&call, head, body);
+        exchange.sending();
+        let response = match call.route.upstream.send(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                exchange.requested(sent.captured());
+                return exchange.finish_with(forward::failure(&error)).await;
+            }
+        };
+        let (head, body) = response.into_parts();
+        exchange.answered(&head);
+        let key = self.services.registry.key_for(exchange.access_id(), call.route.environment);
+        let received = Recording::new(self.config.log_body_limit);
+        let passing = Passing { exchange, key, sent, received: received.clone() };
+        if is_head || body.is_end_stream() {
+            passing.finish(End::Whole).await;
+            return forward::client_response(head, body);
+        }
+        let body = Recorded::new(body, received).boxed_unsync();
+        forward::client_response(head, Watched::new(body, Box::new(passing)).boxed_unsync())
+    }
+
+    /// A call that changes something or tells the gateway's books something: read, reserve, store the intent, send,
+    /// settle, store the outcome, and only then answer.
+    async fn commit(
+        self: Arc<Self>,
+        mut exchange: Exchange,
+        call: Call,
+        head: request::Parts,
+        body: Bytes,
+    ) -> Response<Body> {
+        exchange.requested(Captured::whole(&body, self.config.log_body_limit));
+        let mut passed = match self.pass(&mut exchange, &call, &body).await {
+            Ok(passed) => passed,
+            Err(error) => return exchange.finish_with(error).await,
+        };
+        if let Err(error) = self.store_intent(&mut exchange).await {
+            self.settle_unsent(passed).await;
+            return exchange.finish_with(error).await;
+        }
+        let request = forward::upstream_request(&call, head, forward::full(body));
+        if let Some(reservation) = &mut passed.reservation {
+            reservation.sending();
+        }
+        exchange.sending();
+        match call.route.upstream.send(request).await {
+            Ok(response) => self.take_answer(exchange, &call, passed, response).await,
+            Err(error) => {
+                let sent = error.sent;
+                self.settle_failed(&exchange, &call, passed, sent).await;
+                exchange.finish_with(forward::failure(&error)).await
+            }
+        }
+    }
+
+    /// Reads the answer, settles what it proves, stores it, and gives it to the client.
+    async fn take_answer(
+        &self,
+        mut exchange: Exchange,
+        call: &Call,
+        passed: Passed,
+        response: Response<Body>,
+    ) -> Response<Body> {
+        let (head, body) = response.into_parts();
+        exchange.answered(&head);
+        match forward::read_answer(body, self.config.answer_limit).await {
+            Read::Whole(bytes) => {
+                exchange.received(Captured::whole(&bytes, self.config.log_body_limit), passed.key.as_ref());
+                self.settle_answer(&mut exchange, call, passed, &head, &bytes).await;
+                exchange.finish_committed().await;
+                forward::client_response(head, forward::full(bytes))
+            }
+            Read::Large(body) => {
+                exchange.noted("the answer is larger than the gateway reads and was passed on unread");
+                self.settle_failed(&exchange, call, passed, true).await;
+                exchange.finish_committed().await;
+                forward::client_response(head, body)
+            }
+            Read::Broken(error) => {
+                self.settle_failed(&exchange, call, passed, true).await;
+                let phase = crate::upstream::Phase::Body;
+                exchange
+                    .finish_with(GatewayError::Upstream { phase, sent: true, reason: error.to_string() })
+                    .await
+            }
+        }
+    }
+
+    /// Commits the intent of a call that changes something, before its first byte goes out (design.md §3).
+    async fn store_intent(&self, exchange: &mut Exchange) -> Result<(), GatewayError> {
+        let Some(record) = exchange.record_mut().filter(|record| record.class.changes_platform()) else {
+            return Ok(());
+        };
+        let stored = self.services.log.intent(record).await;
+        stored.map_err(|error| GatewayError::StoreDown(error.to_string()))
+    }
+}
+
+/// Whether a call's bodies may flow through unread: it only asks, its service is known, and no books depend on it.
+/// A call of an unknown service may hold invoices unless it has no body at all.
+fn streams(call: &Call, head: &request::Parts) -> bool {
+    match call.class {
+        Some(class) => !class.changes_platform() && !class.is_observed(),
+        None => {
+            let empty = head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+            let absent = !head.headers.contains_key(header::CONTENT_LENGTH)
+                && !head.headers.contains_key(header::TRANSFER_ENCODING)
+                && head.version < http::Version::HTTP_2;
+            empty || absent
+        }
+    }
+}
+
+/// Looks at `sxcsbz` on a production route.
+fn check_sandbox_flag(call: &Call, headers: &mut HeaderMap) -> Result<(), GatewayError> {
+    if !call.is_production() || headers::text(headers, headers::SANDBOX_FLAG).is_empty() {
+        return Ok(());
+    }
+    match call.route.sandbox_flag {
+        SandboxFlag::Pass => Ok(()),
+        SandboxFlag::Refuse => Err(GatewayError::SandboxFlag),
+        SandboxFlag::Strip => {
+            headers.remove(headers::SANDBOX_FLAG);
+            Ok(())
+        }
+    }
+}
+
+/// A streamed call whose answer is on its way to the client.
+struct Passing {
+    exchange: Exchange,
+    key: Option<Sm4Key>,
+    sent: Recording,
+    received: Recording,
+}
+
+impl Passing {
+    async fn finish(self, end: End) {
+        self.complete().finish_queued(end).await;
+    }
+
+    /// Notes both bodies as far as they passed.
+    fn complete(self) -> Exchange {
+        let Self { mut exchange, key, sent, received } = self;
+        exchange.requested(sent.captured());
+        exchange.understood_request(key.as_ref());
+        exchange.received(received.captured(), key.as_ref());
+        exchange
+    }
+}
+
+impl OnEnd for Passing {
+    fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.finish(end))
+    }
+
+    fn left(self: Box<Self>) {
+        drop(self.complete());
+    }
+}

@@ -1,0 +1,187 @@
+//! What an answer proves goes into the books: the reservation is settled on evidence only, and quota queries,
+//! transfers, results and confirmations that pass are watched (design.md §3).
+
+use bytes::Bytes;
+use http::response;
+
+use super::{Call, Proxy, exchange::Exchange, gate::Passed, headers};
+use crate::{
+    domain::ServiceClass,
+    leqi::{
+        self, Verdict,
+        messages::{
+            self, QuotaBalance, QuotaRequest, QuotaTransfer, QuotaTransferAnswer, QuotaValidity,
+            QuotaValidityAnswer,
+        },
+    },
+    quota::{Mark, Reservation, Settlement},
+    request_log::extract,
+    store::StoreError,
+};
+
+impl Proxy {
+    /// The call never left.
+    pub(super) async fn settle_unsent(&self, passed: Passed) {
+        self.settle(passed.reservation, Settlement::NotSent).await;
+    }
+
+    /// The call failed: what was not sent proves nothing happened, what was sent proves nothing.
+    pub(super) async fn settle_failed(&self, exchange: &Exchange, call: &Call, passed: Passed, sent: bool) {
+        let settlement = if sent { Settlement::Unclear } else { Settlement::NotSent };
+        self.settle(passed.reservation, settlement).await;
+        if sent
+            && call.is_production()
+            && let Some(decoded) = &passed.decoded
+        {
+            let unclear = Verdict::Unclear { reason: "no answer was read" };
+            self.watch(exchange, call, &decoded.json, passed.mark.as_ref(), &unclear).await;
+        }
+    }
+
+    /// The platform answered.
+    pub(super) async fn settle_answer(
+        &self,
+        exchange: &mut Exchange,
+        call: &Call,
+        passed: Passed,
+        head: &response::Parts,
+        bytes: &Bytes,
+    ) {
+        let verdict = match extract::unpacked(&headers::for_log(&head.headers), bytes) {
+            Ok(plain) => leqi::judge(head.status.as_u16(), &plain, passed.key.as_ref()),
+            Err(_) => Verdict::Unclear { reason: "the compressed answer cannot be read" },
+        };
+        if let Verdict::Unclear { reason } = &verdict
+            && call.class().changes_platform()
+            && passed.key.is_some()
+        {
+            exchange.noted(&format!("outcome unclear: {reason}"));
+        }
+        self.settle(passed.reservation, Settlement::from(&verdict)).await;
+        if let Some(decoded) = passed.decoded.as_ref().filter(|_| call.is_production()) {
+            self.watch(exchange, call, &decoded.json, passed.mark.as_ref(), &verdict).await;
+        }
+    }
+
+    async fn settle(&self, reservation: Option<Reservation>, settlement: Settlement) {
+        let Some(reservation) = reservation else { return };
+        if let Err(error) = self.services.ledger.settle(reservation, settlement).await {
+            self.metrics.unstored.inc();
+            tracing::error!(%error, "a reservation could not be settled and stays reserved until a result is seen");
+        }
+    }
+
+    /// Feeds the books with a call that passed; `request` is its decoded JSON.
+    async fn watch(
+        &self,
+        exchange: &Exchange,
+        call: &Call,
+        request: &[u8],
+        mark: Option<&Mark>,
+        verdict: &Verdict,
+    ) {
+        let watched = match call.class() {
+            ServiceClass::IssueResult => self.watch_results(exchange, request, verdict).await,
+            ServiceClass::QuotaQuery => self.watch_balance(request, mark, verdict).await,
+            ServiceClass::QuotaTransfer => self.watch_transfer(request, mark, verdict).await,
+            ServiceClass::QuotaValidity => self.watch_validity(request, verdict).await,
+            ServiceClass::SummaryQuery | ServiceClass::SummaryUpload => {
+                self.watch_summary(call, request, verdict).await;
+                Ok(())
+            }
+            ServiceClass::Issue | ServiceClass::Precode | ServiceClass::Read | ServiceClass::Write => Ok(()),
+        };
+        if let Err(error) = watched {
+            self.metrics.unstored.inc();
+            tracing::error!(%error, class = call.class().as_str(), "what was seen passing could not be stored");
+        }
+    }
+
+    async fn watch_results(
+        &self,
+        exchange: &Exchange,
+        request: &[u8],
+        verdict: &Verdict,
+    ) -> Result<(), StoreError> {
+        let Verdict::Accepted { json, .. } = verdict else { return Ok(()) };
+        let (Ok(asked), Ok(answer)) = (
+            messages::read::<messages::ResultRequest>(request),
+            messages::read_answer::<messages::ResultAnswer>(json),
+        ) else {
+            return Ok(());
+        };
+        let unit = self.services.registry.by_platform_id(exchange.using_id());
+        let issuer = unit.as_ref().map(|unit| &unit.tax_no);
+        self.services.ledger.observe_results(issuer, &asked.acceptance_no, &answer.results).await.map(drop)
+    }
+
+    async fn watch_balance(
+        &self,
+        request: &[u8],
+        mark: Option<&Mark>,
+        verdict: &Verdict,
+    ) -> Result<(), StoreError> {
+        let (Verdict::Accepted { json, .. }, Some(mark)) = (verdict, mark) else { return Ok(()) };
+        let (Ok(asked), Ok(balance)) =
+            (messages::read::<QuotaRequest>(request), messages::read_answer::<QuotaBalance>(json))
+        else {
+            return Ok(());
+        };
+        self.services.ledger.observe_balance(&asked.tax_no, &balance, mark).await.map(drop)
+    }
+
+    async fn watch_transfer(
+        &self,
+        request: &[u8],
+        mark: Option<&Mark>,
+        verdict: &Verdict,
+    ) -> Result<(), StoreError> {
+        let (Ok(asked), Some(mark)) = (messages::read::<QuotaTransfer>(request), mark) else { return Ok(()) };
+        match verdict {
+            Verdict::Accepted { json, .. } => match messages::read_answer::<QuotaTransferAnswer>(json) {
+                Ok(answer) => self.services.ledger.observe_transfer(&asked, &answer, mark).await.map(drop),
+                Err(_) => self.services.ledger.observe_transfer_unclear(&asked, mark).await,
+            },
+            Verdict::Unclear { .. } => self.services.ledger.observe_transfer_unclear(&asked, mark).await,
+            Verdict::AlreadyUploaded { .. } | Verdict::Refused { .. } => Ok(()),
+        }
+    }
+
+    async fn watch_validity(&self, request: &[u8], verdict: &Verdict) -> Result<(), StoreError> {
+        let Verdict::Accepted { json, .. } = verdict else { return Ok(()) };
+        let (Ok(asked), Ok(answer)) =
+            (messages::read::<QuotaValidity>(request), messages::read_answer::<QuotaValidityAnswer>(json))
+        else {
+            return Ok(());
+        };
+        self.services.ledger.observe_validity(&asked, &answer).await
+    }
+
+    async fn watch_summary(&self, call: &Call, request: &[u8], verdict: &Verdict) {
+        if !call.is_production() || call.class() != ServiceClass::SummaryUpload {
+            return;
+        }
+        let Ok(upload) = messages::read::<messages::SummaryUpload>(request) else { return };
+        if let Err(error) = self.services.confirmations.observe(&upload, verdict).await {
+            self.metrics.unstored.inc();
+            tracing::error!(%error, "a confirmation seen passing could not be stored");
+        }
+    }
+}
+
+impl From<&Verdict> for Settlement {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Accepted { acceptance_no, .. } => {
+                Self::Accepted { acceptance_no: acceptance_no.clone() }
+            }
+            Verdict::AlreadyUploaded { invoice_nos, code, text } => Self::AlreadyUploaded {
+                invoice_nos: invoice_nos.clone(),
+                code: code.clone(),
+                text: text.clone(),
+            },
+            Verdict::Refused { code, text } => Self::Refused { code: code.clone(), text: text.clone() },
+            Verdict::Unclear { .. } => Self::Unclear,
+        }
+    }
+}

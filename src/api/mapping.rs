@@ -35,7 +35,9 @@ impl From<UnitError> for Problem {
             UnitError::AccessUnitIsUsing(_) | UnitError::AccessUnitUnknown(_) | UnitError::NotUsingUnit => {
                 Self::field("access_unit", text)
             }
-            UnitError::Exists(_) | UnitError::HasUsingUnits { .. } => Self::new(Kind::Conflict, text),
+            UnitError::Exists(_) | UnitError::HasUsingUnits { .. } | UnitError::NoKey { .. } => {
+                Self::new(Kind::Conflict, text)
+            }
             UnitError::IdsSwapped { .. } | UnitError::PlatformIdTaken { .. } => {
                 Self::field("platform_id", text)
             }

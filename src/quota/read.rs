@@ -1,5 +1,7 @@
 //! Looking at the books.
 
+use jiff::Timestamp;
+
 use super::Ledger;
 use crate::{
     domain::{InvoiceNo, Period, PlatformId, TaxNo, Totals},
@@ -48,6 +50,18 @@ impl Ledger {
     /// When the database failed.
     pub async fn entries_by_acceptance(&self, acceptance_no: &str) -> Result<Vec<Entry>, StoreError> {
         self.0.table.entries_by_acceptance(acceptance_no).await
+    }
+
+    /// Reserved invoices that nothing happened to since the instant, the oldest first: what to ask the platform about.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn open_entries(
+        &self,
+        unchanged_since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.0.table.open_entries(unchanged_since, limit).await
     }
 
     /// What changed an account, the newest first.

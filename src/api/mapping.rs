@@ -41,9 +41,7 @@ impl From<UnitError> for Problem {
             UnitError::IdsSwapped { .. } | UnitError::PlatformIdTaken { .. } => {
                 Self::field("platform_id", text)
             }
-            UnitError::KeyMissing | UnitError::KeyOnUsingUnit | UnitError::NoKey { .. } => {
-                Self::field("sm4_key", text)
-            }
+            UnitError::KeyMissing | UnitError::KeyOnUsingUnit => Self::field("sm4_key", text),
             UnitError::KeyNotOpened { .. } | UnitError::MasterKey(_) => Self::internal(&text),
             UnitError::Name => Self::field("name", text),
             UnitError::Province(_) => Self::field("province_code", text),

@@ -13,8 +13,9 @@ use super::{TlsError, client::read};
 
 /// Days that an authority is valid: ten years.
 pub const AUTHORITY_DAYS: i64 = 3652;
-/// Days that a server certificate is valid: the longest that common clients accept from any authority.
-pub const SERVER_DAYS: i64 = 825;
+/// Days from now that a server certificate is valid; with the day before they are 825, the most that common clients
+/// accept from a private authority.
+pub const SERVER_DAYS: i64 = 824;
 
 /// A private authority that can issue.
 #[derive(Debug)]

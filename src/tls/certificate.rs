@@ -1,12 +1,15 @@
 //! Reading certificates of any X.509 version. webpki and rustls know only version 3, while a platform that
 //! needs pinning may well present version 1, so the little that pinning needs is found here.
 
+use std::net::IpAddr;
+
+use jiff::Timestamp;
 use x509_parser::{
     asn1_rs::{Any, FromDer, Header, Tag},
-    prelude::{GeneralName, X509Certificate},
+    prelude::{ASN1Time, GeneralName, X509Certificate},
 };
 
-use super::TlsError;
+use super::{Pin, TlsError};
 
 /// The parts of a SubjectPublicKeyInfo, borrowed from the certificate.
 #[derive(Clone, Copy, Debug)]
@@ -50,14 +53,82 @@ fn walk(cert_der: &[u8]) -> Option<PublicKeyInfo<'_>> {
     })
 }
 
+/// What a person wants to know of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// Whom it is for, for example `CN=gateway`.
+    pub subject: String,
+    /// Who vouches for that.
+    pub issuer: String,
+    /// DNS names and IP addresses that clients may check; often none on the platform's certificate.
+    pub names: Vec<String>,
+    /// First instant of validity.
+    #[serde(serialize_with = "as_text")]
+    pub not_before: Timestamp,
+    /// Last instant of validity.
+    #[serde(serialize_with = "as_text")]
+    pub not_after: Timestamp,
+    /// Whether it may issue others.
+    pub authority: bool,
+    /// The pin of its public key, for `pins`.
+    pub pin: Pin,
+    /// SHA-256 of the whole certificate in hex with colons, as browsers and keytool show it.
+    pub sha256: String,
+}
+
+fn as_text<S: serde::Serializer>(instant: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(instant)
+}
+
+/// Reads what [`Summary`] holds from a DER-encoded certificate of any version.
+///
+/// # Errors
+/// [`TlsError::Certificate`] when it cannot be read.
+pub fn describe(cert_der: &[u8]) -> Result<Summary, TlsError> {
+    let pin = Pin::of_public_key(public_key_info(cert_der)?.der);
+    let (_, parsed) =
+        X509Certificate::from_der(cert_der).map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let instant = |time: ASN1Time| {
+        Timestamp::from_second(time.timestamp()).map_err(|error| TlsError::Certificate(error.to_string()))
+    };
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, cert_der);
+    Ok(Summary {
+        subject: parsed.subject().to_string(),
+        issuer: parsed.issuer().to_string(),
+        names: alternative_names(&parsed).iter().filter_map(name).collect(),
+        not_before: instant(parsed.validity().not_before)?,
+        not_after: instant(parsed.validity().not_after)?,
+        authority: parsed.is_ca(),
+        pin,
+        sha256: digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"),
+    })
+}
+
 /// The DNS names of a certificate's subjectAltName, none when it has no such extension or cannot be read.
 #[must_use]
 pub fn dns_names(cert_der: &[u8]) -> Vec<String> {
     let Ok((_, certificate)) = X509Certificate::from_der(cert_der) else { return Vec::new() };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
-    names.value.general_names.iter().filter_map(dns_name).collect()
+    alternative_names(&certificate).iter().filter_map(dns_name).collect()
+}
+
+fn alternative_names<'a>(certificate: &'a X509Certificate<'a>) -> &'a [GeneralName<'a>] {
+    match certificate.subject_alternative_name() {
+        Ok(Some(names)) => &names.value.general_names,
+        Ok(None) | Err(_) => &[],
+    }
 }
 
 fn dns_name(name: &GeneralName<'_>) -> Option<String> {
     if let GeneralName::DNSName(name) = name { Some((*name).to_owned()) } else { None }
+}
+
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    if let GeneralName::IPAddress(bytes) = name {
+        return <[u8; 4]>::try_from(*bytes)
+            .map(IpAddr::from)
+            .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
+            .ok()
+            .map(|address| address.to_string());
+    }
+    dns_name(name)
 }

@@ -44,6 +44,12 @@ impl fmt::Debug for Pin {
     }
 }
 
+impl serde::Serialize for Pin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The pin of a DER-encoded certificate of any version.
 ///
 /// # Errors

@@ -1,1 +1,128 @@
-//! (being built)
+//! `/metrics`, `/healthz` and `/readyz`, on a listener of their own.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderValue, StatusCode, header};
+use prometheus::IntGauge;
+
+use crate::{
+    store::Store,
+    telemetry::metrics::{MetricError, Metrics},
+};
+
+/// Whether calls are welcome: a latch that is released when everything is up, and set again by the drain.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl Readiness {
+    /// Not ready yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything is up.
+    pub fn ready(&self) {
+        let _ = self.0.compare_exchange(STARTING, READY, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// The end has begun.
+    pub fn draining(&self) {
+        self.0.store(DRAINING, Ordering::SeqCst);
+    }
+
+    fn obstacle(&self) -> Option<&'static str> {
+        match self.0.load(Ordering::SeqCst) {
+            READY => None,
+            DRAINING => Some("draining"),
+            _ => Some("starting"),
+        }
+    }
+}
+
+/// What the listener shows.
+#[derive(Clone)]
+pub struct OpsState {
+    metrics: Metrics,
+    readiness: Readiness,
+    store: Store,
+    process: Process,
+}
+
+impl OpsState {
+    /// State over the one registry.
+    ///
+    /// # Errors
+    /// When a metric's name is taken.
+    pub fn new(metrics: Metrics, readiness: Readiness, store: Store) -> Result<Self, MetricError> {
+        let process = Process::register(&metrics)?;
+        Ok(Self { metrics, readiness, store, process })
+    }
+}
+
+/// Figures of the process itself, read from `/proc` when somebody asks.
+#[derive(Clone)]
+struct Process {
+    resident: IntGauge,
+    open_files: IntGauge,
+}
+
+impl Process {
+    fn register(metrics: &Metrics) -> Result<Self, MetricError> {
+        let build = metrics.gauges("build_info", "1, with the version as a label.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            resident: metrics
+                .gauge("process_resident_memory_bytes", "Memory of the process in RAM, in bytes.")?,
+            open_files: metrics.gauge("process_open_files", "Open file descriptors of the process.")?,
+        })
+    }
+
+    /// Reads the figures; where there is no `/proc` they stay zero.
+    fn refresh(&self) {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|rest| rest.split_whitespace().next()?.parse::<i64>().ok());
+        self.resident.set(kib.unwrap_or(0) * 1024);
+        let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        self.open_files.set(i64::try_from(files).unwrap_or(i64::MAX));
+    }
+}
+
+/// The three paths.
+pub fn router(state: OpsState) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(state)
+}
+
+async fn metrics(State(state): State<OpsState>) -> Response {
+    state.process.refresh();
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, text)], state.metrics.render()).into_response()
+}
+
+async fn ready(State(state): State<OpsState>) -> Response {
+    if let Some(obstacle) = state.readiness.obstacle() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{obstacle}\n")).into_response();
+    }
+    match state.store.ping().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}

@@ -25,6 +25,7 @@ pub use self::{
     problem::{Errors, Origin, Problem},
     tree::ENV_PREFIX,
 };
+pub use crate::proxy::{SandboxFlag, Unregistered};
 use crate::{
     domain::{CapabilityCode, Environment},
     listener, quota, store,
@@ -84,28 +85,6 @@ pub struct Route {
     pub environment: Environment,
     /// What is done with a sandbox flag (`sxcsbz`) on a production route.
     pub sandbox_flag: SandboxFlag,
-}
-
-/// What is done with a call on a production route whose `sxcsbz` is not empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SandboxFlag {
-    /// It goes on as it came.
-    Pass,
-    /// It is refused with a sentence that says which setting to delete.
-    #[default]
-    Refuse,
-    /// The header is taken away and the call goes on.
-    Strip,
-}
-
-/// What happens to an issue call of a unit that is not registered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unregistered {
-    /// It goes through unchecked and is marked in the log.
-    Observe,
-    /// It is refused.
-    #[default]
-    Refuse,
 }
 
 /// `[secrets]`.

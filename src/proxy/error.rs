@@ -136,7 +136,7 @@ impl GatewayError {
             Self::BodyTooLarge(limit) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "GW-SIZE",
-                format!("请求报文超过网关上限 {limit} 字节，未转发；请减少每批发票张数，或由管理员调大 [proxy] buffer_limit"),
+                format!("请求报文超过网关上限 {limit} 字节，未转发；请减少每批发票张数，或由管理员调大 [limits] request_body"),
             ),
             Self::BodyUnreadable(reason) => (
                 REFUSED,

@@ -225,7 +225,7 @@ impl Exchange {
     }
 
     fn answered_with(&mut self, error: &GatewayError, response: &Response<Body>, body: Bytes) {
-        let limit = self.proxy.config.log_body_limit;
+        let limit = self.proxy.services.log.body_limit();
         self.change(|record| {
             record.status = Some(response.status().as_u16());
             record.response_headers = headers::for_log(response.headers());

@@ -71,7 +71,7 @@ impl Proxy {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let sent = Recording::new(self.config.log_body_limit);
+        let sent = Recording::new(self.services.log.body_limit());
         let is_head = head.method == Method::HEAD;
         let body = Recorded::new(body.map_err(Into::into), sent.clone()).boxed_unsync();
         let request = forward::upstream_request(&call, head, body);
@@ -86,7 +86,7 @@ impl Proxy {
         let (head, body) = response.into_parts();
         exchange.answered(&head);
         let key = self.services.registry.key_for(exchange.access_id(), call.route.environment);
-        let received = Recording::new(self.config.log_body_limit);
+        let received = Recording::new(self.services.log.body_limit());
         let passing = Passing { exchange, key, sent, received: received.clone() };
         if is_head || body.is_end_stream() {
             passing.finish(End::Whole).await;
@@ -105,7 +105,7 @@ impl Proxy {
         head: request::Parts,
         body: Bytes,
     ) -> Response<Body> {
-        exchange.requested(Captured::whole(&body, self.config.log_body_limit));
+        exchange.requested(Captured::whole(&body, self.services.log.body_limit()));
         let mut passed = match self.pass(&mut exchange, &call, &body).await {
             Ok(passed) => passed,
             Err(error) => return exchange.finish_with(error).await,
@@ -141,7 +141,8 @@ impl Proxy {
         exchange.answered(&head);
         match forward::read_answer(body, self.config.answer_limit).await {
             Read::Whole(bytes) => {
-                exchange.received(Captured::whole(&bytes, self.config.log_body_limit), passed.key.as_ref());
+                exchange
+                    .received(Captured::whole(&bytes, self.services.log.body_limit()), passed.key.as_ref());
                 self.settle_answer(&mut exchange, call, passed, &head, &bytes).await;
                 exchange.finish_committed().await;
                 forward::client_response(head, forward::full(bytes))

@@ -50,20 +50,13 @@ pub struct Config {
     pub buffer_limit: usize,
     /// Bytes of an answer that the gateway reads whole before it passes it on; a larger one flows through unread.
     pub answer_limit: usize,
-    /// Bytes of each body that the request log keeps.
-    pub log_body_limit: usize,
     /// What happens to issue calls of unregistered units.
     pub unregistered: Unregistered,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            buffer_limit: 32 << 20,
-            answer_limit: 32 << 20,
-            log_body_limit: 1 << 20,
-            unregistered: Unregistered::default(),
-        }
+        Self { buffer_limit: 32 << 20, answer_limit: 32 << 20, unregistered: Unregistered::default() }
     }
 }
 

@@ -92,6 +92,22 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// The right to run a gateway on a database. Kept as long as the gateway runs, given up when the process ends,
+/// however it ends.
+#[derive(Debug)]
+pub struct Claim {
+    _lock: std::fs::File,
+}
+
+/// Claims the database for this process: a second gateway on one SQLite file would take the first one's calls in
+/// flight for interrupted ones. Commands of the CLI need no claim.
+///
+/// # Errors
+/// [`StoreError::Busy`] when another gateway has it, or why the lock file cannot be made.
+pub fn claim(config: &Config) -> Result<Claim, StoreError> {
+    sqlite::claim(&config.url)
+}
+
 /// Opens the database, creates it when there is none, and brings its tables up to date.
 ///
 /// # Errors

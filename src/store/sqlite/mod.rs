@@ -22,4 +22,4 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::open::open;
+pub(super) use self::open::{claim, open};

@@ -17,7 +17,7 @@ use super::{
     audit::Audit, confirmations::Confirmations, exchanges::Exchanges, idempotency::Idempotency,
     ledger::Ledger, tokens::Tokens, units::Units, writer::Writer,
 };
-use crate::store::{Config, Engine, Metrics, Store, StoreError};
+use crate::store::{Claim, Config, Engine, Metrics, Store, StoreError};
 
 /// Every table, embedded; one file per group of tables and change.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
@@ -92,6 +92,27 @@ pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Datab
     let path: Arc<Path> = path.into();
     let writer = Writer::start(connection, Arc::clone(&path), config, metrics.clone());
     Ok(Database { writer, readers, path })
+}
+
+/// Locks the file beside the database; the kernel lets go of the lock when the process ends.
+pub(in crate::store) fn claim(url: &str) -> Result<Claim, StoreError> {
+    let path = path_of(url)?;
+    let fail =
+        |error: &std::io::Error| StoreError::Permission { path: path.clone(), reason: error.to_string() };
+    create(&path).map_err(|error| fail(&error))?;
+    let mut name = path.clone().into_os_string();
+    name.push(".lock");
+    let lock = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(name)
+        .map_err(|e| fail(&e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Claim { _lock: lock }),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Busy { path }),
+        Err(std::fs::TryLockError::Error(error)) => Err(fail(&error)),
+    }
 }
 
 fn path_of(url: &str) -> Result<PathBuf, StoreError> {

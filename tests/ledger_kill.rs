@@ -1,5 +1,7 @@
 //! The process is killed while it reserves credit; what it had promised is there afterwards.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, like the tests")]
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,

@@ -2,6 +2,8 @@
 
 use super::problem::{Kind, Problem};
 use crate::{
+    confirmation::{CallEnded, ConfirmationError},
+    leqi::catalogue,
     request_log::{LogError, ViewError},
     store::StoreError,
     unit::{UnitError, token::TokenError},
@@ -80,6 +82,33 @@ impl From<ViewError> for Problem {
             ViewError::Codec(_) | ViewError::KeyMissing { .. } | ViewError::Truncated { .. } => {
                 Self::new(Kind::Undecodable, text)
             }
+        }
+    }
+}
+
+impl From<ConfirmationError> for Problem {
+    fn from(error: ConfirmationError) -> Self {
+        let text = error.to_string();
+        match error {
+            ConfirmationError::Changed | ConfirmationError::Step(_) => Self::new(Kind::Conflict, text),
+            ConfirmationError::NotFound => Self::new(Kind::NotFound, text),
+            ConfirmationError::Platform(ended) => ended.into(),
+            ConfirmationError::Store(error) => error.into(),
+            ConfirmationError::UnknownUnit(_) => Self::field("tax_no", text),
+        }
+    }
+}
+
+impl From<CallEnded> for Problem {
+    fn from(ended: CallEnded) -> Self {
+        let text = ended.to_string();
+        match ended {
+            CallEnded::NotSent(_) => Self::new(Kind::PlatformUnreachable, text),
+            CallEnded::Refused { code, text: words } => {
+                let explanation = catalogue::explain(&code, &words).map(|known| known.zh);
+                Self { code: Some(code), explanation, ..Self::new(Kind::PlatformRefused, text) }
+            }
+            CallEnded::Unclear(_) => Self::new(Kind::PlatformUnclear, text),
         }
     }
 }

@@ -6,9 +6,11 @@
 
 mod audit;
 pub mod auth;
+mod confirmations;
 mod exchange_view;
 mod exchanges;
 pub mod fields;
+mod idempotency;
 mod mapping;
 pub mod page;
 pub mod problem;
@@ -27,6 +29,7 @@ pub use routes::router;
 
 use crate::{
     clock::Clock,
+    confirmation::Confirmations,
     quota::Ledger,
     request_log::RequestLog,
     store::Store,
@@ -44,6 +47,8 @@ pub struct ApiState {
     pub log: Arc<RequestLog>,
     /// Credit.
     pub ledger: Ledger,
+    /// Monthly confirmations.
+    pub confirmations: Confirmations,
     /// The database: changes, kept answers, and whether it answers.
     pub store: Store,
     /// The clock.

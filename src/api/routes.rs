@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderValue, Method, header};
 
 use super::{
-    ApiState, audit, exchanges,
+    ApiState, audit, confirmations, exchanges,
     fields::BODY_LIMIT,
     problem::{Kind, Problem},
     quotas, status, tokens, units,
@@ -47,6 +47,12 @@ pub(super) fn table() -> Table {
         .get("/quotas/{tax_no}", quotas::read)
         .patch("/quotas/{tax_no}", quotas::update)
         .get("/quotas/{tax_no}/entries", quotas::entries)
+        .get("/confirmations", confirmations::list)
+        .post("/confirmations", confirmations::create)
+        .get("/confirmations/{id}", confirmations::read)
+        .post("/confirmations/{id}/confirm", confirmations::confirm)
+        .post("/confirmations/{id}/cancel", confirmations::cancel)
+        .post("/confirmations/{id}/sync", confirmations::sync)
         .get("/exchanges", exchanges::list)
         .get("/exchanges/{id}", exchanges::read)
         .get("/exchanges/{id}/request", exchanges::request)

@@ -1,8 +1,9 @@
 //! A gateway's control plane on port 0, and a client for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -12,6 +13,9 @@ use tokio::net::TcpListener;
 use crate::{
     api::{ApiState, router},
     clock::Clock,
+    confirmation::{CallEnded, Confirmations, Identity, Platform},
+    domain::TaxNo,
+    leqi::messages::{Summary, SummaryAction, SummaryList, SummaryQuery, SummaryUpload},
     quota,
     request_log::{self, RequestLog},
     store::{self, Store},
@@ -30,11 +34,49 @@ pub(super) const KEY: &str = "0123456789abcdeffedcba9876543210";
 /// The control plane of a gateway.
 pub(super) struct Api {
     pub(super) state: ApiState,
+    pub(super) bureau: Arc<Bureau>,
     http: Arc<Upstream>,
     pub(super) admin: String,
     pub(super) operator: String,
     pub(super) viewer: String,
     _dir: TempDir,
+}
+
+/// A platform that ends every call as told, and counts them. `CXFPHZQRXX` shows what was last confirmed.
+#[derive(Default)]
+pub(super) struct Bureau {
+    pub(super) ends: Mutex<Option<CallEnded>>,
+    pub(super) uploads: Mutex<Vec<SummaryUpload>>,
+}
+
+impl Bureau {
+    fn end(&self) -> Result<(), CallEnded> {
+        self.ends.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Platform for Bureau {
+    fn identity(&self, tax_no: &TaxNo) -> Option<Identity> {
+        let province = "13500000000".parse().unwrap();
+        (tax_no.as_str() == ACCESS).then(|| Identity { platform_id: ACCESS_ID.parse().unwrap(), province })
+    }
+
+    fn upload<'a>(&'a self, upload: &'a SummaryUpload) -> BoxFuture<'a, Result<(), CallEnded>> {
+        self.uploads.lock().unwrap().push(upload.clone());
+        Box::pin(async { self.end() })
+    }
+
+    fn query<'a>(&'a self, _: &'a SummaryQuery) -> BoxFuture<'a, Result<SummaryList, CallEnded>> {
+        let uploads = self.uploads.lock().unwrap();
+        let summaries = uploads.last().and_then(|upload| match upload.action {
+            SummaryAction::Confirm(totals) => {
+                Some(Summary { platform_id: upload.platform_id.clone(), period: upload.period, totals })
+            }
+            SummaryAction::Cancel => None,
+        });
+        let list = SummaryList { summaries: summaries.into_iter().collect() };
+        Box::pin(async { self.end().map(|()| list) })
+    }
 }
 
 /// An answer.
@@ -78,7 +120,8 @@ impl Api {
         let config = store::Config { url, ..store::Config::default() };
         let store = store::open(&config, &store::Metrics::register(&metrics).unwrap()).await.unwrap();
         let clock = Clock::system();
-        let state = state(store, &clock, &metrics).await;
+        let bureau = Arc::new(Bureau::default());
+        let state = state(store, &clock, &metrics, Arc::<Bureau>::clone(&bureau)).await;
         let token = async |role: TokenRole| state.tokens.create(role.as_str(), role, "test").await.unwrap();
         let (admin, operator, viewer) =
             (token(TokenRole::Admin).await, token(TokenRole::Operator).await, token(TokenRole::Viewer).await);
@@ -88,7 +131,7 @@ impl Api {
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let config = Config::new("api".into(), format!("http://{address}").parse().unwrap());
         let http = Upstream::new(config, &UpstreamMetrics::register(&metrics).unwrap()).unwrap();
-        Self { state, http, admin, operator, viewer, _dir: dir }
+        Self { state, bureau, http, admin, operator, viewer, _dir: dir }
     }
 
     /// One with the access unit registered.
@@ -146,21 +189,21 @@ pub(super) fn access_unit() -> Value {
     })
 }
 
-async fn state(store: Store, clock: &Clock, metrics: &Metrics) -> ApiState {
+async fn state(store: Store, clock: &Clock, metrics: &Metrics, bureau: Arc<Bureau>) -> ApiState {
     let log = request_log::Metrics::register(metrics).unwrap();
     let log = RequestLog::open(Arc::clone(&store.exchanges), &request_log::Config::default(), log).await;
     let ledger = quota::Metrics::register(metrics).unwrap();
+    let ledger =
+        quota::Ledger::new(Arc::clone(&store.ledger), clock.clone(), quota::Config::default(), &ledger);
+    let table = Arc::clone(&store.confirmations);
+    let confirmations = Confirmations::open(table, ledger.clone(), bureau, clock.clone()).await.unwrap();
     let master = MasterKey::generate().unwrap();
     ApiState {
         registry: Registry::open(Arc::clone(&store.units), master, clock.clone()).await.unwrap(),
         tokens: Arc::new(Tokens::new(Arc::clone(&store.tokens), clock.clone())),
         log: log.unwrap(),
-        ledger: quota::Ledger::new(
-            Arc::clone(&store.ledger),
-            clock.clone(),
-            quota::Config::default(),
-            &ledger,
-        ),
+        ledger,
+        confirmations,
         store,
         clock: clock.clone(),
         started_at: clock.now(),

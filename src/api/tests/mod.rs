@@ -1,7 +1,9 @@
 //! The API at the wire: a real listener, a real store in a temporary directory.
 
+mod confirmations;
 mod documents;
 mod harness;
+mod idempotency;
 mod log;
 mod money;
 mod people;

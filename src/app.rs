@@ -144,6 +144,7 @@ impl App {
             tokens: Arc::clone(&parts.tokens),
             log: Arc::clone(&parts.log),
             ledger: parts.ledger.clone(),
+            confirmations: parts.confirmations.clone(),
             store: store.clone(),
             started_at: clock.now(),
             clock,

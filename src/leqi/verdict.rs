@@ -76,8 +76,15 @@ fn refused_by_status(status: u16, body: &[u8]) -> Verdict {
     match payload {
         Ok(Payload::Error { code, message }) => refusal(code, message),
         Ok(Payload::Text(text)) => refusal(status.to_string(), text),
-        Ok(Payload::Data(_) | Payload::Nothing) | Err(_) => refusal(status.to_string(), String::new()),
+        Ok(Payload::Data(_) | Payload::Nothing) => refusal(status.to_string(), String::new()),
+        Err(_) => refusal(status.to_string(), words(body)),
     }
+}
+
+/// The beginning of a body that is words: `ResourceNotFound` of a wrong path, but not a page of HTML.
+fn words(body: &[u8]) -> String {
+    let text = std::str::from_utf8(body).unwrap_or_default().trim();
+    if text.starts_with('<') { String::new() } else { text.chars().take(200).collect() }
 }
 
 fn judge_data(envelope: &Envelope, key: Option<&Sm4Key>) -> Verdict {
@@ -170,6 +177,8 @@ mod tests {
         let refused = Verdict::Refused { code: "4033".into(), text: "x".into() };
         assert_eq!(judge(200, &write_error(200, "1", "4033", "x"), None), refused);
         assert_eq!(judge(403, b"<html>", None), Verdict::Refused { code: "403".into(), text: String::new() });
+        let refused = Verdict::Refused { code: "404".into(), text: "ResourceNotFound".into() };
+        assert_eq!(judge(404, b"ResourceNotFound\n", None), refused);
     }
 
     #[test]

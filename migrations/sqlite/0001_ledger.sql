@@ -67,11 +67,13 @@ CREATE TABLE ledger_event (
 
 CREATE INDEX ledger_event_by_month ON ledger_event (issuer, period, id);
 
--- Transfers of credit whose outcome was seen, by their serial (ywlsh), so that each counts once.
+-- Transfers of credit that were to be sent, by their serial (ywlsh), so that each counts once.
 CREATE TABLE ledger_transfer (
     serial    TEXT    NOT NULL PRIMARY KEY,
     issuer    TEXT    NOT NULL,
     period    INTEGER NOT NULL,
-    amount    INTEGER NOT NULL,                 -- negative when returned
+    booked    INTEGER NOT NULL,                 -- what it has changed so far, negative when returned
+    epoch     INTEGER NOT NULL,                 -- the account's when it was first sent
+    done      INTEGER NOT NULL,                 -- 1: its successful answer was seen
     at        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -12,7 +12,7 @@ use crate::{
     },
     store::{
         StoreError,
-        ledger::{AccountKey, EntryKey, LedgerKeys},
+        ledger::{AccountKey, Books, EntryKey, LedgerKeys},
     },
 };
 
@@ -63,7 +63,25 @@ impl Ledger {
         self.0.observe_balance(issuer, balance, mark).await
     }
 
-    /// Follows a successful answer of `XZTHSXED`.
+    /// Notes a transfer that is about to be sent, committed when this returns: its answer counts once, also when the
+    /// first one is lost and the platform repeats it, and a return's credit is not used meanwhile. What comes of it is
+    /// told with [`Self::observe_transfer`], [`Self::observe_transfer_refused`] or
+    /// [`Self::observe_transfer_unclear`].
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn begin_transfer(&self, request: &QuotaTransfer) -> Result<Mark, StoreError> {
+        let now = self.0.clock.now();
+        let key = AccountKey { issuer: request.tax_no.clone(), period: Period::at(now) };
+        let (keys, request) = (transfer_keys(&key, request), request.clone());
+        let decide = move |books: &mut Books| {
+            rules::begin_transfer(books, &request, &key, now);
+            rules::mark(key.clone(), books.account(&key))
+        };
+        run(&*self.0.table, keys, decide, |mark| mark).await
+    }
+
+    /// Follows a successful answer of `XZTHSXED`. The mark is [`Self::begin_transfer`]'s, or one taken before sending.
     ///
     /// # Errors
     /// When the database failed.
@@ -74,16 +92,25 @@ impl Ledger {
         mark: &Mark,
     ) -> Result<Observed, StoreError> {
         let now = self.0.clock.now();
-        let keys = LedgerKeys {
-            accounts: vec![rules::transfer_key(request, answer, mark)],
-            transfers: vec![request.serial.clone()],
-            ..LedgerKeys::default()
-        };
+        let mut keys = transfer_keys(&mark.key, request);
+        keys.accounts.push(rules::transfer_key(request, answer, &mark.key));
         let (request, answer, mark) = (request.clone(), answer.clone(), mark.clone());
         let decide = move |books: &mut _| rules::transfer(books, &request, &answer, &mark, now);
         let observed = run(&*self.0.table, keys, decide, |observed| observed).await?;
         self.0.note(observed);
         Ok(observed)
+    }
+
+    /// Follows a transfer that the platform refused or that was proven not sent.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn observe_transfer_refused(&self, request: &QuotaTransfer) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let keys = LedgerKeys { transfers: vec![request.serial.clone()], ..LedgerKeys::default() };
+        let request = request.clone();
+        let decide = move |books: &mut _| rules::transfer_refused(books, &request, now);
+        run(&*self.0.table, keys, decide, |()| ()).await
     }
 
     /// Follows a transfer whose answer proves nothing.
@@ -96,11 +123,7 @@ impl Ledger {
         mark: &Mark,
     ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        let keys = LedgerKeys {
-            accounts: vec![mark.key.clone()],
-            transfers: vec![request.serial.clone()],
-            ..LedgerKeys::default()
-        };
+        let keys = transfer_keys(&mark.key, request);
         let (request, mark) = (request.clone(), mark.clone());
         let decide = move |books: &mut _| rules::transfer_unclear(books, &request, &mark, now);
         run(&*self.0.table, keys, decide, |()| ()).await
@@ -140,5 +163,13 @@ impl Ledger {
         let id = platform_id.clone();
         let decide = move |books: &mut _| rules::month_closed(books, &key, &id, closed, now);
         run(&*self.0.table, keys, decide, |()| ()).await
+    }
+}
+
+fn transfer_keys(key: &AccountKey, request: &QuotaTransfer) -> LedgerKeys {
+    LedgerKeys {
+        accounts: vec![key.clone()],
+        transfers: vec![request.serial.clone()],
+        ..LedgerKeys::default()
     }
 }

@@ -5,14 +5,16 @@
 mod observe;
 mod reserve;
 mod settle;
+mod transfer;
 
 use jiff::Timestamp;
 
-pub(super) use self::observe::transfer_key;
+pub(super) use self::transfer::transfer_key;
 pub use self::{
-    observe::{balance, mark, month_closed, transfer, transfer_unclear, validity},
+    observe::{balance, mark, month_closed, validity},
     reserve::{NotReserved, Reserved, reserve},
     settle::{Settled, results, settle},
+    transfer::{begin_transfer, transfer, transfer_refused, transfer_unclear},
 };
 use super::Claim;
 use crate::{

@@ -1,12 +1,12 @@
-//! What the platform says about balances, transfers, validity and months.
+//! What the platform says about balances, validity and months.
 
 use jiff::Timestamp;
 
 use super::{Mark, Observed, account_or_new, change};
 use crate::{
-    domain::{Day, Money, Period, PlatformId, TaxNo},
-    leqi::messages::{Direction, QuotaBalance, QuotaTransfer, QuotaTransferAnswer},
-    store::ledger::{Account, AccountKey, Books, Cause, EventKind, Transfer},
+    domain::{Day, Money, PlatformId, TaxNo},
+    leqi::messages::QuotaBalance,
+    store::ledger::{Account, AccountKey, Books, Cause, EventKind},
 };
 
 /// What the books say now, to be kept until the answer of a query or transfer that is about to be sent.
@@ -62,68 +62,6 @@ fn elsewhere(account: &Account, seen: &QuotaBalance, mark: &Mark, known: bool) -
     let (least, most) = (used.saturating_sub(most_ours), used.saturating_sub(least_ours));
     // of an account that was never seen, the safe end
     if known { figures.elsewhere.clamp(least, most) } else { most }
-}
-
-/// Follows a successful answer of `XZTHSXED`; the same serial counts once.
-pub fn transfer(
-    books: &mut Books,
-    request: &QuotaTransfer,
-    answer: &QuotaTransferAnswer,
-    mark: &Mark,
-    now: Timestamp,
-) -> Observed {
-    let key = transfer_key(request, answer, mark);
-    let counted = books.knows_transfer(&request.serial);
-    let overtaken = account_or_new(books, &key, now).epoch != mark.epoch || mark.key != key;
-    let amount = answer.amount.unwrap_or(request.amount);
-    let signed = match request.direction {
-        Direction::Download => amount,
-        Direction::Return => Money::ZERO.saturating_sub(amount),
-    };
-    let cause = Cause { kind: EventKind::Transfer, invoice_no: None, exchange: None, at: now };
-    change(books, &key, cause, |account| {
-        account.valid_from = answer.valid_from.or(account.valid_from);
-        account.valid_to = answer.valid_to.or(account.valid_to);
-        if counted {
-            return;
-        }
-        // a balance seen since may hold it already: counting less is safe, counting twice is not
-        if !overtaken || request.direction == Direction::Return {
-            account.figures.downloaded = account.figures.downloaded.saturating_add(signed);
-        }
-        account.stale |= overtaken;
-        account.epoch += 1;
-    });
-    if !counted {
-        books.put_transfer(Transfer { serial: request.serial.clone(), key, amount: signed, at: now });
-    }
-    if overtaken && !counted { Observed::Overtaken } else { Observed::Applied }
-}
-
-/// Follows a transfer whose answer proves nothing: after a download more may be there than the books say; after a
-/// return less, so the balance counts as unknown until it is asked for.
-pub fn transfer_unclear(books: &mut Books, request: &QuotaTransfer, mark: &Mark, now: Timestamp) {
-    if books.account(&mark.key).is_none() || books.knows_transfer(&request.serial) {
-        return;
-    }
-    let cause = Cause { kind: EventKind::Transfer, invoice_no: None, exchange: None, at: now };
-    change(books, &mark.key, cause, |account| {
-        account.stale = true;
-        account.epoch += 1;
-        if request.direction == Direction::Return {
-            account.synced_at = None;
-        }
-    });
-}
-
-/// The month that the platform's interval names; else the one that the transfer was sent in.
-pub(in crate::quota) fn transfer_key(
-    request: &QuotaTransfer,
-    answer: &QuotaTransferAnswer,
-    mark: &Mark,
-) -> AccountKey {
-    let period = answer.valid_from.or(answer.valid_to).map_or(mark.key.period, Period::of);
-    AccountKey { issuer: request.tax_no.clone(), period }
 }
 
 /// Follows an answer of `TZSXEDYXQ`.

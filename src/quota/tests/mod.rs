@@ -5,6 +5,7 @@ mod model;
 mod observations;
 mod reservations;
 mod service;
+mod transfers;
 
 use jiff::Timestamp;
 

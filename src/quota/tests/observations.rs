@@ -1,35 +1,13 @@
-//! Balances, transfers: rule by rule.
+//! Balances: rule by rule.
 
-use super::{Desk, account_key, balance, blue, issuer, now, red, yuan};
+use super::{Desk, balance, blue, issuer, now, red, yuan};
 use crate::{
-    domain::{Money, PlatformId},
-    leqi::messages::{Direction, InvoiceStatus, QuotaTransfer, QuotaTransferAnswer},
-    quota::rules::{self, Mark, Observed},
+    domain::Money,
+    leqi::messages::InvoiceStatus,
+    quota::rules::{self, Observed},
 };
 
-fn request(serial: &str, direction: Direction, amount: i64) -> QuotaTransfer {
-    QuotaTransfer {
-        tax_no: issuer(),
-        platform_id: PlatformId::parse(&"a".repeat(20)).unwrap(),
-        direction,
-        amount: yuan(amount),
-        serial: serial.to_owned(),
-    }
-}
-
-fn answer() -> QuotaTransferAnswer {
-    QuotaTransferAnswer {
-        valid_from: Some("2026-11-01".parse().unwrap()),
-        valid_to: Some("2026-11-30".parse().unwrap()),
-        amount: None,
-    }
-}
-
 impl Desk {
-    fn transfer(&mut self, serial: &str, direction: Direction, amount: i64, mark: &Mark) -> Observed {
-        rules::transfer(&mut self.books, &request(serial, direction, amount), &answer(), mark, now())
-    }
-
     fn issue(&mut self, exchange: i64, n: u64, amount: i64) {
         self.reserve(exchange, &[blue(n, amount)]).unwrap();
         self.result("S", n, InvoiceStatus::Issued);
@@ -147,78 +125,4 @@ fn suspension_does_not_stop_invoices_that_downloaded_credit_covers() {
     rules::balance(&mut desk.books, &issuer(), &seen, &mark, now());
     desk.reserve(1, &[blue(1, 1000)]).unwrap();
     assert!(desk.account().suspended);
-}
-
-#[test]
-fn downloads_and_returns_change_the_credit_and_set_its_validity() {
-    let mut desk = Desk::with_credit(1000);
-    let mark = desk.mark();
-    assert_eq!(desk.transfer("A", Direction::Download, 500, &mark), Observed::Applied);
-    let mark = desk.mark();
-    desk.transfer("B", Direction::Return, 200, &mark);
-    assert_eq!(desk.figures(), (1300, 0, 0));
-    assert_eq!(desk.account().valid_to, answer().valid_to);
-}
-
-#[test]
-fn the_same_serial_counts_once() {
-    let mut desk = Desk::with_credit(1000);
-    for _ in 0..3 {
-        let mark = desk.mark();
-        desk.transfer("A", Direction::Download, 500, &mark);
-    }
-    assert_eq!(desk.figures(), (1500, 0, 0));
-}
-
-#[test]
-fn a_download_that_a_balance_may_hold_already_is_not_added() {
-    let mut desk = Desk::with_credit(1000);
-    let sent = desk.mark();
-    desk.balance(1500, 1500);
-    assert_eq!(desk.transfer("A", Direction::Download, 500, &sent), Observed::Overtaken);
-    assert_eq!(desk.figures(), (1500, 0, 0));
-    assert!(desk.account().stale);
-    desk.balance(1500, 1500);
-    assert!(!desk.account().stale);
-}
-
-#[test]
-fn a_return_that_a_balance_may_hold_already_is_taken_off_until_the_next_balance() {
-    let mut desk = Desk::with_credit(1000);
-    let sent = desk.mark();
-    desk.balance(800, 800);
-    desk.transfer("A", Direction::Return, 200, &sent);
-    assert_eq!(desk.figures(), (600, 0, 0));
-    desk.balance(800, 800);
-    assert_eq!(desk.figures(), (800, 0, 0));
-}
-
-#[test]
-fn a_balance_asked_for_before_a_transfer_does_not_undo_it() {
-    let mut desk = Desk::with_credit(1000);
-    let asked = desk.mark();
-    let mark = desk.mark();
-    desk.transfer("A", Direction::Return, 400, &mark);
-    let seen = rules::balance(&mut desk.books, &issuer(), &balance(1000, 1000), &asked, now());
-    assert_eq!(seen, Observed::Overtaken);
-    assert_eq!(desk.figures(), (600, 0, 0));
-}
-
-#[test]
-fn after_an_unclear_return_the_balance_must_be_asked_for() {
-    let mut desk = Desk::with_credit(1000);
-    let mark = desk.mark();
-    rules::transfer_unclear(&mut desk.books, &request("A", Direction::Return, 400), &mark, now());
-    assert_eq!(desk.reserve(1, &[blue(1, 1)]), Err(rules::NotReserved::Unknown(account_key())));
-    assert_eq!(desk.balance(600, 600), Observed::Applied);
-    desk.reserve(1, &[blue(1, 600)]).unwrap();
-}
-
-#[test]
-fn after_an_unclear_download_the_known_credit_may_still_be_used() {
-    let mut desk = Desk::with_credit(1000);
-    let mark = desk.mark();
-    rules::transfer_unclear(&mut desk.books, &request("A", Direction::Download, 400), &mark, now());
-    desk.reserve(1, &[blue(1, 1000)]).unwrap();
-    assert!(desk.account().stale);
 }

@@ -14,7 +14,7 @@ use super::{at, balance, blue, issuer, now, number, period, yuan};
 use crate::{
     clock::Clock,
     domain::{ExchangeId, Money, TaxNo},
-    leqi::messages::QuotaBalance,
+    leqi::messages::{Direction, QuotaBalance, QuotaTransfer, QuotaTransferAnswer},
     quota::{
         Claim, Config, Ledger, Metrics, Mode, QuotaSource, Refusal, Reservation, ReserveError, Settlement,
         Upload,
@@ -271,4 +271,35 @@ async fn totals_count_issued_invoices_of_the_platform_only() {
     let totals = bench.ledger.totals(&issuer(), &platform, period()).await.unwrap();
     assert_eq!((totals.blue_count, totals.blue_net), (2, yuan(30)));
     assert_eq!((totals.red_count, totals.red_net), (1, yuan(-10)));
+}
+
+#[tokio::test]
+async fn a_transfer_is_remembered_across_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.db");
+    let request = QuotaTransfer {
+        tax_no: issuer(),
+        platform_id: "a".repeat(20).parse().unwrap(),
+        direction: Direction::Download,
+        amount: yuan(500),
+        serial: "A".to_owned(),
+    };
+    let answer = QuotaTransferAnswer::default();
+    let bench = open(&path, Duration::ZERO).await;
+    bench.ledger.sync(&issuer(), &Bureau::with(1000)).await.unwrap();
+    bench.ledger.begin_transfer(&request).await.unwrap();
+    let bench = open(&path, Duration::ZERO).await;
+    for _ in 0..2 {
+        let mark = bench.ledger.begin_transfer(&request).await.unwrap();
+        bench.ledger.observe_transfer(&request, &answer, &mark).await.unwrap();
+        assert_eq!(bench.available().await, yuan(1500));
+    }
+    bench.ledger.observe_transfer_refused(&request).await.unwrap();
+    bench
+        .ledger
+        .observe_transfer_unclear(&request, &bench.ledger.mark(&issuer()).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(bench.available().await, yuan(1500));
+    assert!(bench.ledger.verify(period()).await.unwrap().is_empty());
 }

@@ -1,6 +1,6 @@
 //! The loaded rows of one transaction, with what was changed on them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ pub struct LedgerKeys {
     pub entries: Vec<EntryKey>,
     /// Invoices whose latest acceptance is one of these.
     pub acceptance_nos: Vec<String>,
-    /// Transfers by their serials.
+    /// Transfers by their serials; their accounts are loaded with them.
     pub transfers: Vec<String>,
 }
 
@@ -48,10 +48,10 @@ pub struct Cause {
 pub struct Books {
     accounts: HashMap<AccountKey, Account>,
     entries: HashMap<EntryKey, Entry>,
-    transfers: HashSet<String>,
+    transfers: HashMap<String, Transfer>,
     changed_accounts: BTreeSet<AccountKey>,
     changed_entries: BTreeSet<EntryKey>,
-    new_transfers: Vec<Transfer>,
+    changed_transfers: BTreeSet<String>,
     events: Vec<Event>,
 }
 
@@ -61,12 +61,12 @@ impl Books {
     pub fn of(
         accounts: impl IntoIterator<Item = Account>,
         entries: impl IntoIterator<Item = Entry>,
-        transfers: impl IntoIterator<Item = String>,
+        transfers: impl IntoIterator<Item = Transfer>,
     ) -> Self {
         Self {
             accounts: accounts.into_iter().map(|a| (a.key.clone(), a)).collect(),
             entries: entries.into_iter().map(|e| (e.key.clone(), e)).collect(),
-            transfers: transfers.into_iter().collect(),
+            transfers: transfers.into_iter().map(|t| (t.serial.clone(), t)).collect(),
             ..Self::default()
         }
     }
@@ -92,10 +92,10 @@ impl Books {
         keys
     }
 
-    /// Whether the transfer was counted.
+    /// The transfer, if it is known.
     #[must_use]
-    pub fn knows_transfer(&self, serial: &str) -> bool {
-        self.transfers.contains(serial)
+    pub fn transfer(&self, serial: &str) -> Option<&Transfer> {
+        self.transfers.get(serial)
     }
 
     /// Sets an account; a change of its figures makes an event, so that events always add up to the figures.
@@ -123,11 +123,10 @@ impl Books {
         self.entries.insert(entry.key.clone(), entry);
     }
 
-    /// Notes a transfer as counted.
+    /// Sets a transfer.
     pub fn put_transfer(&mut self, transfer: Transfer) {
-        if self.transfers.insert(transfer.serial.clone()) {
-            self.new_transfers.push(transfer);
-        }
+        self.changed_transfers.insert(transfer.serial.clone());
+        self.transfers.insert(transfer.serial.clone(), transfer);
     }
 
     /// The accounts that were set.
@@ -140,10 +139,9 @@ impl Books {
         self.changed_entries.iter().filter_map(|key| self.entries.get(key))
     }
 
-    /// The transfers that were noted.
-    #[must_use]
-    pub fn new_transfers(&self) -> &[Transfer] {
-        &self.new_transfers
+    /// The transfers that were set.
+    pub fn changed_transfers(&self) -> impl Iterator<Item = &Transfer> {
+        self.changed_transfers.iter().filter_map(|serial| self.transfers.get(serial))
     }
 
     /// What happened, in order.

@@ -290,15 +290,19 @@ pub struct Event {
     pub at: Timestamp,
 }
 
-/// A download (positive) or return (negative) of credit whose answer was seen.
+/// A download or return of credit that was to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// Its serial (`ywlsh`): the same one repeated is the same transfer.
     pub serial: String,
     /// Whose and for which month.
     pub key: AccountKey,
-    /// How much.
-    pub amount: Money,
-    /// When the answer was seen.
+    /// What it has changed so far: negative when returned.
+    pub booked: Money,
+    /// The account's epoch when it was first sent: while that stands, no balance can have counted it.
+    pub epoch: i64,
+    /// Whether its successful answer was seen.
+    pub done: bool,
+    /// When the row was last written.
     pub at: Timestamp,
 }

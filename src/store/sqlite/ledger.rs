@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    ledger_rows::{self, account_of, entry_of, event_of, figures_of, key_of},
+    ledger_rows::{self, account_of, entry_of, event_of, figures_of, key_of, transfer_of},
     open::Database,
     writer::Command,
 };
@@ -62,10 +62,11 @@ async fn load(mut keys: LedgerKeys, connection: &mut SqliteConnection) -> Result
     }
     let mut transfers = Vec::new();
     if !keys.transfers.is_empty() {
-        let serial = |row: &SqliteRow| Ok(row.try_get(0)?);
-        transfers = fetch(ledger_rows::LOAD_TRANSFERS, json!(keys.transfers), serial, connection).await?;
+        let serials = json!(keys.transfers);
+        transfers = fetch(ledger_rows::LOAD_TRANSFERS, serials, transfer_of, connection).await?;
     }
     keys.accounts.extend(entries.iter().map(Entry::account_key));
+    keys.accounts.extend(transfers.iter().map(|transfer| transfer.key.clone()));
     keys.accounts.sort_unstable();
     keys.accounts.dedup();
     let names: Vec<_> = keys.accounts.iter().map(|k| (k.issuer.as_str(), k.period.number())).collect();
@@ -90,7 +91,7 @@ async fn save(books: &Books, connection: &mut SqliteConnection) -> Result<(), St
     put(ledger_rows::SAVE_ENTRIES, entries, connection).await?;
     let events = books.events().iter().map(ledger_rows::event).collect();
     put(ledger_rows::SAVE_EVENTS, events, connection).await?;
-    let transfers = books.new_transfers().iter().map(ledger_rows::transfer).collect();
+    let transfers = books.changed_transfers().map(ledger_rows::transfer).collect();
     put(ledger_rows::SAVE_TRANSFERS, transfers, connection).await
 }
 

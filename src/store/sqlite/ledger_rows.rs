@@ -104,12 +104,15 @@ pub(super) const LIST_EVENTS: &str = "
 SELECT id, issuer, period, invoice_no, kind, downloaded, elsewhere, issued, reserved, pending_return, exchange, at
 FROM ledger_event WHERE issuer = ?1 AND period = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4";
 
-pub(super) const LOAD_TRANSFERS: &str =
-    "SELECT t.serial FROM json_each(?1) AS k CROSS JOIN ledger_transfer AS t ON t.serial = k.value";
+pub(super) const LOAD_TRANSFERS: &str = "SELECT t.serial, t.issuer, t.period, t.booked, t.epoch, t.done, t.at
+FROM json_each(?1) AS k CROSS JOIN ledger_transfer AS t ON t.serial = k.value";
 
 pub(super) const SAVE_TRANSFERS: &str = "
-INSERT INTO ledger_transfer (serial, issuer, period, amount, at)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1)";
+INSERT INTO ledger_transfer (serial, issuer, period, booked, epoch, done, at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM json_each(?1) WHERE true
+ON CONFLICT (serial) DO UPDATE SET issuer = excluded.issuer, period = excluded.period, booked = excluded.booked,
+    epoch = excluded.epoch, done = excluded.done, at = excluded.at";
 
 pub(super) const TOTALS: &str = "
 SELECT red, count(*), sum(net), sum(tax) FROM ledger_entry
@@ -205,7 +208,15 @@ pub(super) fn event(e: &Event) -> Value {
 }
 
 pub(super) fn transfer(t: &Transfer) -> Value {
-    json!([t.serial, t.key.issuer, t.key.period.number(), t.amount.fen(), t.at.as_microsecond()])
+    json!([
+        t.serial,
+        t.key.issuer,
+        t.key.period.number(),
+        t.booked.fen(),
+        t.epoch,
+        i64::from(t.done),
+        t.at.as_microsecond(),
+    ])
 }
 
 pub(super) fn account_of(row: &SqliteRow) -> Result<Account, StoreError> {
@@ -259,6 +270,17 @@ pub(super) fn event_of(row: &SqliteRow) -> Result<Event, StoreError> {
         delta: figures_of(row, 5)?,
         exchange: row.try_get::<Option<i64>, _>(10)?.map(ExchangeId::from_number),
         at: instant(row.try_get(11)?)?,
+    })
+}
+
+pub(super) fn transfer_of(row: &SqliteRow) -> Result<Transfer, StoreError> {
+    Ok(Transfer {
+        serial: row.try_get(0)?,
+        key: key_of(row, 1)?,
+        booked: Money::from_fen(row.try_get(3)?),
+        epoch: row.try_get(4)?,
+        done: row.try_get(5)?,
+        at: instant(row.try_get(6)?)?,
     })
 }
 

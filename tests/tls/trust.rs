@@ -1,0 +1,209 @@
+//! The four ways to verify the platform, against certificates of every kind.
+
+use std::{path::PathBuf, sync::Arc};
+
+use leqi_gateway::{
+    telemetry::metrics::Metrics,
+    tls::{Pin, Verify, fingerprint},
+    upstream::{Config, Phase, SendError, Upstream, UpstreamMetrics},
+};
+use rcgen::KeyPair;
+use rustls::version::{TLS12, TLS13};
+use tempfile::TempDir;
+
+use crate::{
+    calls::{get, new_upstream},
+    certificates::{Server, authority, other_authority},
+    platform::Platform,
+};
+
+/// An authority in a file, and servers of all kinds.
+struct Scene {
+    dir: TempDir,
+    authority: leqi_gateway::tls::Authority,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (dir, authority) = (tempfile::tempdir().unwrap(), authority());
+        std::fs::write(dir.path().join("ca.pem"), authority.certificate_pem()).unwrap();
+        Self { dir, authority }
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// Calls a server of this kind; the error's text and phase if it is not trusted.
+    async fn call(&self, server: &Server, verify: Verify) -> Result<(), SendError> {
+        self.call_with(server.config(), verify).await
+    }
+
+    async fn call_with(&self, tls: Arc<rustls::ServerConfig>, verify: Verify) -> Result<(), SendError> {
+        let platform = Platform::friendly(Some(tls)).await;
+        let upstream = new_upstream(&format!("https://{}", platform.address), |config| {
+            config.ca_file = Some(self.ca_file());
+            config.verify = verify;
+        });
+        let outcome = get(&upstream).await.map(|answer| assert_eq!(answer, "ok"));
+        if let Err(error) = &outcome {
+            assert_eq!((error.phase, error.sent, platform.requests()), (Phase::Tls, false, 0), "{error}");
+        }
+        outcome
+    }
+}
+
+fn pin_of(server: &Server) -> Pin {
+    fingerprint(&server.chain[0]).unwrap()
+}
+
+#[tokio::test]
+async fn full_trusts_only_a_current_certificate_of_the_authority_with_the_right_name() {
+    let scene = Scene::new();
+    scene.call(&Server::named(&scene.authority), Verify::Full).await.unwrap();
+    let refused = [
+        (Server::nameless(&scene.authority), "not valid for any names"),
+        (Server::expired(&scene.authority), "expired"),
+        (Server::named(&other_authority()), "ca_file"),
+        (Server::version_1(&KeyPair::generate().unwrap()), "invalid peer certificate"),
+    ];
+    for (server, reason) in refused {
+        let error = scene.call(&server, Verify::Full).await.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let error = scene.call(&Server::nameless(&scene.authority), Verify::Full).await.unwrap_err().to_string();
+    assert!(error.contains("verify = \"chain\"") && error.contains("\"pinned\""), "{error}");
+}
+
+#[tokio::test]
+async fn chain_asks_for_the_authority_and_the_dates_but_for_no_name() {
+    let scene = Scene::new();
+    scene.call(&Server::named(&scene.authority), Verify::Chain).await.unwrap();
+    scene.call(&Server::nameless(&scene.authority), Verify::Chain).await.unwrap();
+    scene.call(&Server::expired(&scene.authority), Verify::Chain).await.unwrap_err();
+    scene.call(&Server::named(&other_authority()), Verify::Chain).await.unwrap_err();
+    scene.call(&Server::version_1(&KeyPair::generate().unwrap()), Verify::Chain).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn pinned_trusts_the_key_whatever_the_certificate_is_like() {
+    let scene = Scene::new();
+    let servers = [
+        Server::named(&scene.authority),
+        Server::nameless(&scene.authority),
+        Server::expired(&scene.authority),
+        Server::named(&other_authority()),
+        Server::version_1(&KeyPair::generate().unwrap()),
+    ];
+    let other = pin_of(&Server::named(&scene.authority));
+    for server in servers {
+        scene.call(&server, Verify::Pinned(vec![other, pin_of(&server)])).await.unwrap();
+        scene.call(&server, Verify::Pinned(vec![other])).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn a_changed_key_is_refused_with_both_fingerprints() {
+    let scene = Scene::new();
+    let (old, new) = (Server::nameless(&scene.authority), Server::nameless(&scene.authority));
+    let error = scene.call(&new, Verify::Pinned(vec![pin_of(&old)])).await.unwrap_err().to_string();
+    for part in [pin_of(&old).to_string(), pin_of(&new).to_string(), "pins".to_owned()] {
+        assert!(error.contains(&part), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn off_trusts_anything_that_holds_its_key() {
+    let scene = Scene::new();
+    for server in [
+        Server::nameless(&scene.authority),
+        Server::expired(&scene.authority),
+        Server::named(&other_authority()),
+        Server::version_1(&KeyPair::generate().unwrap()),
+    ] {
+        scene.call(&server, Verify::Off).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_shows_a_certificate_without_its_key_is_refused_in_every_mode() {
+    let scene = Scene::new();
+    let (shown, held) = (Server::named(&scene.authority), Server::named(&scene.authority));
+    let pinned = Verify::Pinned(vec![pin_of(&shown)]);
+    let thief = Server { chain: shown.chain, key: held.key };
+    for verify in [Verify::Full, Verify::Chain, pinned, Verify::Off] {
+        for version in [&TLS12, &TLS13] {
+            scene.call_with(thief.config_for(&[version]), verify.clone()).await.unwrap_err();
+        }
+    }
+}
+
+#[tokio::test]
+async fn version_1_certificates_work_with_every_kind_of_key_in_both_versions_of_tls() {
+    let scene = Scene::new();
+    let algorithms = [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_ED25519,
+        &rcgen::PKCS_RSA_SHA256,
+    ];
+    for algorithm in algorithms {
+        let server = Server::version_1(&KeyPair::generate_for(algorithm).unwrap());
+        for version in [&TLS12, &TLS13] {
+            let pinned = Verify::Pinned(vec![pin_of(&server)]);
+            scene.call_with(server.config_for(&[version]), pinned).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_host_of_the_base_url_is_asked_for_in_tls_unless_it_is_an_address() {
+    let scene = Scene::new();
+    let platform = Platform::friendly(Some(Server::named(&scene.authority).config())).await;
+    let by_name = new_upstream("https://platform.example:8443", |config| {
+        config.ca_file = Some(scene.ca_file());
+        config.addresses = vec![platform.address];
+    });
+    get(&by_name).await.unwrap();
+    let by_address = new_upstream(&format!("https://{}", platform.address), |config| {
+        config.ca_file = Some(scene.ca_file());
+    });
+    get(&by_address).await.unwrap();
+    assert_eq!(platform.seen.lock().unwrap().names, [Some("platform.example".to_owned()), None]);
+    assert!(platform.seen.lock().unwrap().requests[0].contains("host: platform.example:8443\r\n"));
+}
+
+#[tokio::test]
+async fn a_file_may_hold_several_authorities() {
+    let scene = Scene::new();
+    let second = other_authority();
+    let both = format!("{}\nsome text\n{}", scene.authority.certificate_pem(), second.certificate_pem());
+    std::fs::write(scene.ca_file(), both).unwrap();
+    scene.call(&Server::named(&scene.authority), Verify::Full).await.unwrap();
+    scene.call(&Server::named(&second), Verify::Full).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_speaks_no_tls_is_named_as_such() {
+    let platform = Platform::friendly(None).await;
+    let upstream =
+        new_upstream(&format!("https://{}", platform.address), |config| config.verify = Verify::Off);
+    let error = get(&upstream).await.unwrap_err();
+    assert_eq!((error.phase, error.sent), (Phase::Tls, false));
+}
+
+#[test]
+fn files_and_pins_that_cannot_be_used_are_named_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let metrics = UpstreamMetrics::register(&Metrics::new().unwrap()).unwrap();
+    let start = |verify: Verify, ca_file: Option<PathBuf>| {
+        let mut config = Config::new("leqi".into(), "https://127.0.0.1:1".parse().unwrap());
+        (config.verify, config.ca_file) = (verify, ca_file);
+        Upstream::new(config, &metrics).unwrap_err().to_string()
+    };
+    assert!(start(Verify::Pinned(vec![]), None).contains("at least one pin"));
+    assert!(start(Verify::Full, Some(empty)).contains("empty.pem holds no certificate"));
+    assert!(start(Verify::Chain, Some(dir.path().join("absent.pem"))).contains("cannot read"));
+}

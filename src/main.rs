@@ -1,5 +1,5 @@
 //! The command line's entry: everything is in the library.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    leqi_gateway::cli::run()
 }

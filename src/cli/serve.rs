@@ -1,0 +1,71 @@
+//! `leqi-gateway serve`: the gateway until it is told to stop.
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{ConfigFile, output};
+use crate::{
+    app::App,
+    clock::Clock,
+    config::Loaded,
+    shutdown::{self, Trigger},
+    telemetry::logging,
+};
+
+/// Run the gateway
+///
+/// Prints `ready` with the addresses on standard output once every port is open. SIGTERM or SIGINT drains: calls in
+/// flight are finished and the request log is flushed; a second signal ends at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: leqi-gateway serve --config /etc/leqi-gateway/gateway.toml")]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Runs until the drain has ended.
+pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
+    let Loaded { config, warnings } = args.config.load()?;
+    logging::start(config.log.format, &config.log.filter).map_err(anyhow::Error::msg)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    // before anything is opened, so that no signal is lost in between
+    let stop = Signals::listen().context("signals cannot be listened to")?;
+    let app = Box::pin(App::start(config, Clock::system())).await?;
+    let addresses = app.addresses().to_string();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready: {addresses}");
+    output::line(&format!("ready {addresses}"));
+    let (trigger, shutdown) = shutdown::channel();
+    let watching = tokio::spawn(stop.escalate(trigger));
+    app.run(shutdown).await;
+    watching.abort();
+    Ok(())
+}
+
+/// The two signals that stop the gateway.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Each signal is one step of the stop.
+    async fn escalate(mut self, trigger: Trigger) {
+        loop {
+            let received = tokio::select! {
+                received = self.interrupt.recv() => received,
+                received = self.terminate.recv() => received,
+            };
+            if received.is_none() {
+                return;
+            }
+            tracing::info!("a signal to stop was received");
+            trigger.escalate();
+        }
+    }
+}

@@ -92,7 +92,8 @@ impl RequestLog {
     pub async fn intent(&self, record: &mut Record) -> Result<(), LogError> {
         self.prepare(record);
         self.table.write(Arc::from([record.clone()])).await?;
-        record.intent_committed = true;
+        // a body that is not read yet comes with the outcome
+        record.intent_committed = record.request_sha256.is_some();
         self.metrics.committed.inc();
         Ok(())
     }

@@ -10,6 +10,8 @@ mod journal;
 mod log;
 mod metrics;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use journal::GATEWAY;

@@ -1,8 +1,12 @@
 //! SQL of the request log's main table, and records to rows and back.
 
-use bytes::Bytes;
-use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
+use std::sync::LazyLock;
+
+use sqlx::{
+    Sqlite,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 
 use super::value::{get, instant, instant_opt, json as json_column, parse, parse_opt, unsigned};
 use crate::{
@@ -13,106 +17,120 @@ use crate::{
     },
 };
 
-/// Columns of a search.
-pub(super) const COLUMNS: &str = "
-    e.id, e.started_at, e.finished_at, e.client, e.client_identity, e.listener, e.route,
-    e.upstream, e.environment, e.method, e.target, e.service, e.capability, e.class,
-    e.access_id, e.using_id, e.tax_no, e.client_tid, e.request_headers, e.response_headers,
-    e.request_size, e.response_size, e.request_sha256, e.response_sha256, e.status,
-    e.platform_status, e.request_id, e.error_code, e.error_text, e.return_code,
-    e.return_message, e.acceptance_no, e.serial, e.decision, e.decision_code, e.note, e.state,
-    e.upstream_us, e.gateway_us, e.invoice_nos";
+/// Columns that are known before a call is sent.
+const BEGUN: &str = "id, started_at, client, client_identity, listener, route, upstream, environment, method, target, \
+    service, capability, class, access_id, using_id, tax_no, client_tid, request_headers, request_size, \
+    request_sha256, serial, request_truncated";
 
-/// One record.
-pub(super) const BY_ID: &str = "SELECT * FROM exchange AS e WHERE e.id = ?1";
+/// Columns that the end of a call changes.
+const ENDED: [&str; 20] = [
+    "finished_at",
+    "response_headers",
+    "response_size",
+    "response_sha256",
+    "status",
+    "platform_status",
+    "request_id",
+    "error_code",
+    "error_text",
+    "return_code",
+    "return_message",
+    "acceptance_no",
+    "decision",
+    "decision_code",
+    "note",
+    "state",
+    "upstream_us",
+    "gateway_us",
+    "invoice_nos",
+    "response_truncated",
+];
 
-/// Adds records, or completes those whose intent is there.
-pub(super) const SAVE: &str = "
-INSERT INTO exchange (
-    id, started_at, finished_at, client, client_identity, listener, route, upstream,
-    environment, method, target, service, capability, class, access_id, using_id, tax_no,
-    client_tid, request_headers, response_headers, request_size, response_size, request_sha256,
-    response_sha256, status, platform_status, request_id, error_code, error_text, return_code,
-    return_message, acceptance_no, serial, decision, decision_code, note, state, upstream_us,
-    gateway_us, invoice_nos)
-SELECT
-    value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-    value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
-    value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18,
-    value ->> 19, value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24,
-    value ->> 25, value ->> 26, value ->> 27, value ->> 28, value ->> 29, value ->> 30,
-    value ->> 31, value ->> 32, value ->> 33, value ->> 34, value ->> 35, value ->> 36,
-    value ->> 37, value ->> 38, value ->> 39
-FROM json_each(?1) WHERE true
-ON CONFLICT (id) DO UPDATE SET
-    started_at = excluded.started_at, finished_at = excluded.finished_at,
-    client = excluded.client, client_identity = excluded.client_identity,
-    listener = excluded.listener, route = excluded.route, upstream = excluded.upstream,
-    environment = excluded.environment, method = excluded.method, target = excluded.target,
-    service = excluded.service, capability = excluded.capability, class = excluded.class,
-    access_id = excluded.access_id, using_id = excluded.using_id, tax_no = excluded.tax_no,
-    client_tid = excluded.client_tid, request_headers = excluded.request_headers,
-    response_headers = excluded.response_headers, request_size = excluded.request_size,
-    response_size = excluded.response_size, request_sha256 = excluded.request_sha256,
-    response_sha256 = excluded.response_sha256, status = excluded.status,
-    platform_status = excluded.platform_status, request_id = excluded.request_id,
-    error_code = excluded.error_code, error_text = excluded.error_text,
-    return_code = excluded.return_code, return_message = excluded.return_message,
-    acceptance_no = excluded.acceptance_no, serial = excluded.serial,
-    decision = excluded.decision, decision_code = excluded.decision_code, note = excluded.note,
-    state = excluded.state, upstream_us = excluded.upstream_us,
-    gateway_us = excluded.gateway_us, invoice_nos = excluded.invoice_nos";
+/// Rows per statement, largest first: few sizes, so that prepared statements are used again.
+pub(super) const SIZES: [usize; 3] = [32, 8, 1];
 
-/// What records are found by invoices.
-pub(super) const SAVE_INVOICES: &str = "
-INSERT INTO exchange_invoice (invoice_no, exchange)
-SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE true
-ON CONFLICT DO NOTHING";
+/// Adds so many records, or completes those whose intent is there; in the order of [`SIZES`].
+pub(super) static SAVE: LazyLock<[String; 3]> = LazyLock::new(|| SIZES.map(save));
 
-/// A record's values in the order of the columns; headers and invoices are JSON inside.
-pub(super) fn values(record: &Record) -> Value {
-    json!([
-        record.id.number(),
-        record.started_at.as_microsecond(),
-        record.finished_at.map(jiff::Timestamp::as_microsecond),
-        record.client,
-        record.client_identity,
-        record.listener,
-        record.route,
-        record.upstream,
-        record.environment.as_str(),
-        record.method,
-        record.target,
-        record.service,
-        record.capability,
-        record.class.as_str(),
-        record.access_id,
-        record.using_id,
-        record.tax_no,
-        record.client_tid,
-        record.request_headers,
-        record.response_headers,
-        record.request_size,
-        record.response_size,
-        record.request_sha256.map(hex),
-        record.response_sha256.map(hex),
-        record.status,
-        record.platform_status,
-        record.request_id,
-        record.error_code,
-        record.error_text,
-        record.return_code,
-        record.return_message,
-        record.acceptance_no,
-        record.serial,
-        record.decision.as_str(),
-        record.decision_code,
-        record.note,
-        record.state.as_str(),
-        record.upstream_us,
-        record.gateway_us,
-        record.invoice_nos,
-    ])
+fn save(rows: usize) -> String {
+    let ended = ENDED.join(", ");
+    let columns = BEGUN.split(',').count() + ENDED.len();
+    let values = many(columns, rows);
+    let set = ENDED.map(|column| format!("{column} = excluded.{column}")).join(", ");
+    format!("INSERT INTO exchange ({BEGUN}, {ended}) VALUES {values} ON CONFLICT (id) DO UPDATE SET {set}")
+}
+
+/// `(?, …), (?, …)`
+pub(super) fn many(columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row.as_str(); rows].join(", ")
+}
+
+/// How many of `left` rows the next statement takes, and its place in [`SIZES`].
+pub(super) fn next_size(left: usize) -> (usize, usize) {
+    SIZES.into_iter().enumerate().find(|(_, size)| *size <= left).map_or((2, 1), |(at, size)| (at, size))
+}
+
+/// A statement on its way.
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// Binds one record in the order of the columns.
+pub(super) fn bind<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {
+    bind_ended(bind_begun(query, record), record)
+}
+
+fn bind_begun<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {
+    query
+        .bind(record.id.number())
+        .bind(record.started_at.as_microsecond())
+        .bind(record.client.as_str())
+        .bind(record.client_identity.as_deref())
+        .bind(record.listener.as_str())
+        .bind(record.route.as_str())
+        .bind(record.upstream.as_str())
+        .bind(record.environment.as_str())
+        .bind(record.method.as_str())
+        .bind(record.target.as_str())
+        .bind(record.service.as_deref())
+        .bind(record.capability.as_deref())
+        .bind(record.class.as_str())
+        .bind(record.access_id.as_deref())
+        .bind(record.using_id.as_deref())
+        .bind(record.tax_no.as_ref().map(TaxNo::as_str))
+        .bind(record.client_tid.as_deref())
+        .bind(serde_json::json!(record.request_headers).to_string())
+        .bind(signed(record.request_size))
+        .bind(record.request_sha256.map(|digest| digest.to_vec()))
+        .bind(record.serial.as_deref())
+        .bind(record.request_truncated)
+}
+
+fn bind_ended<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {
+    query
+        .bind(record.finished_at.map(jiff::Timestamp::as_microsecond))
+        .bind(serde_json::json!(record.response_headers).to_string())
+        .bind(signed(record.response_size))
+        .bind(record.response_sha256.map(|digest| digest.to_vec()))
+        .bind(record.status.map(i64::from))
+        .bind(record.platform_status.as_deref())
+        .bind(record.request_id.as_deref())
+        .bind(record.error_code.as_deref())
+        .bind(record.error_text.as_deref())
+        .bind(record.return_code.as_deref())
+        .bind(record.return_message.as_deref())
+        .bind(record.acceptance_no.as_deref())
+        .bind(record.decision.as_str())
+        .bind(record.decision_code.as_deref())
+        .bind(record.note.as_deref())
+        .bind(record.state.as_str())
+        .bind(record.upstream_us.map(signed))
+        .bind(record.gateway_us.map(signed))
+        .bind(serde_json::json!(record.invoice_nos).to_string())
+        .bind(record.response_truncated)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// A record without its bodies.
@@ -146,8 +164,8 @@ fn outcome(row: &SqliteRow) -> Result<Record, StoreError> {
         response_headers: json_column(row, "response_headers")?,
         request_size: unsigned(row, "request_size")?.unwrap_or_default(),
         response_size: unsigned(row, "response_size")?.unwrap_or_default(),
-        request_sha256: parse_opt(row, "request_sha256", unhex)?,
-        response_sha256: parse_opt(row, "response_sha256", unhex)?,
+        request_sha256: digest(row, "request_sha256")?,
+        response_sha256: digest(row, "response_sha256")?,
         status: unsigned(row, "status")?.and_then(|status| u16::try_from(status).ok()),
         platform_status: get(row, "platform_status")?,
         request_id: get(row, "request_id")?,
@@ -164,8 +182,9 @@ fn outcome(row: &SqliteRow) -> Result<Record, StoreError> {
         upstream_us: unsigned(row, "upstream_us")?,
         gateway_us: unsigned(row, "gateway_us")?,
         invoice_nos: json_column(row, "invoice_nos")?,
-        request_body: Bytes::new(),
-        response_body: Bytes::new(),
+        request_truncated: get(row, "request_truncated")?,
+        response_truncated: get(row, "response_truncated")?,
+        intent_committed: true,
         ..Record::open(ExchangeId::from_number(get(row, "id")?), jiff::Timestamp::UNIX_EPOCH)
     })
 }
@@ -177,23 +196,7 @@ fn environment(text: &str) -> Result<Environment, Invalid> {
         .ok_or(Invalid::new("unknown environment"))
 }
 
-fn hex(digest: [u8; 32]) -> String {
-    use std::fmt::Write;
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // writing to a String cannot fail
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Result<[u8; 32], Invalid> {
-    const REASON: Invalid = Invalid::new("a digest must be 64 hex digits");
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return Err(REASON);
-    }
-    for (place, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).map_err(|_| REASON)?;
-    }
-    Ok(digest)
+fn digest(row: &SqliteRow, column: &'static str) -> Result<Option<[u8; 32]>, StoreError> {
+    let bytes: Option<Vec<u8>> = get(row, column)?;
+    bytes.map(|b| b.try_into().map_err(|_| StoreError::value(column, "it has not 32 bytes"))).transpose()
 }

@@ -6,7 +6,9 @@
 
 mod audit;
 mod confirmations;
+mod exchange_keys;
 mod exchange_rows;
+mod exchange_search;
 mod exchanges;
 mod idempotency;
 mod ledger;

@@ -9,6 +9,8 @@ mod error;
 mod master_key;
 mod registry;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 pub use diagnose::IdCheck;

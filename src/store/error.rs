@@ -19,13 +19,13 @@ pub enum StoreError {
     Conflict(String),
     /// The file is damaged or is no database.
     #[error(
-        "database {path:?} is damaged or is not a SQLite database ({source}); move it away together with its -wal and -shm files and restore the latest backup"
+        "database {path:?} is damaged or is not a SQLite database ({reason}); move it away together with its -wal and -shm files and restore the latest backup"
     )]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What the engine says.
-        source: sqlx::Error,
+        reason: String,
     },
     /// There is no room left for the file.
     #[error("no space left for database {path:?}; free some, nothing of this write was kept")]
@@ -83,6 +83,28 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// The same error for another command of the transaction, where the cause lies in the file and not in any of them:
+    /// trying them one by one would only take longer.
+    pub(super) fn shared(&self) -> Option<Self> {
+        match self {
+            Self::Busy { path } => Some(Self::Busy { path: path.clone() }),
+            Self::Corrupt { path, reason } => {
+                Some(Self::Corrupt { path: path.clone(), reason: reason.clone() })
+            }
+            Self::Full { path } => Some(Self::Full { path: path.clone() }),
+            Self::Permission { path, reason } => {
+                Some(Self::Permission { path: path.clone(), reason: reason.clone() })
+            }
+            Self::Closed
+            | Self::Conflict(_)
+            | Self::Migration { .. }
+            | Self::Panicked
+            | Self::Sql(_)
+            | Self::Url { .. }
+            | Self::Value { .. } => None,
+        }
+    }
+
     /// A stored value that its type does not accept.
     #[must_use]
     pub fn value(what: &'static str, reason: impl std::fmt::Display) -> Self {

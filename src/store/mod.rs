@@ -17,7 +17,7 @@ mod error;
 mod metrics;
 mod sqlite;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -34,11 +34,19 @@ pub struct Config {
     pub queue: usize,
     /// Commands that one transaction carries at most.
     pub batch: usize,
+    /// How long a connection waits for another process that writes, such as a command of the CLI.
+    pub busy_timeout: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { url: "sqlite://data/gateway.db".to_owned(), readers: 4, queue: 4096, batch: 512 }
+        Self {
+            url: "sqlite://data/gateway.db".to_owned(),
+            readers: 4,
+            queue: 4096,
+            batch: 512,
+            busy_timeout: Duration::from_secs(10),
+        }
     }
 }
 

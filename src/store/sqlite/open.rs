@@ -22,9 +22,6 @@ use crate::store::{Claim, Config, Engine, Metrics, Store, StoreError};
 /// Every table, embedded; one file per group of tables and change.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
-/// How long a connection waits for another process that writes, such as a command of the CLI.
-const BUSY: Duration = Duration::from_secs(10);
-
 /// What every group of tables works with.
 #[derive(Clone, Debug)]
 pub(super) struct Database {
@@ -80,17 +77,17 @@ pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Datab
     let path = path_of(&config.url)?;
     create(&path)
         .map_err(|error| StoreError::Permission { path: path.clone(), reason: error.to_string() })?;
-    let options = options(&path);
+    let options = options(&path, config.busy_timeout);
     let fail = |error: sqlx::Error| explain(StoreError::Sql(error), &path);
     let mut connection = options.connect().await.map_err(fail)?;
     MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, &path))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(config.readers.max(1))
-        .connect_with(options.pragma("query_only", "ON"))
+        .connect_with(options.clone().pragma("query_only", "ON"))
         .await
         .map_err(fail)?;
     let path: Arc<Path> = path.into();
-    let writer = Writer::start(connection, Arc::clone(&path), config, metrics.clone());
+    let writer = Writer::start(connection, options, Arc::clone(&path), config, metrics.clone());
     Ok(Database { writer, readers, path })
 }
 
@@ -141,12 +138,12 @@ fn create(path: &Path) -> std::io::Result<()> {
     file.open(path).map(drop)
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+fn options(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY)
+        .busy_timeout(busy_timeout)
         .foreign_keys(true)
         .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(256)
@@ -168,7 +165,7 @@ pub(super) fn explain(error: StoreError, path: &Path) -> StoreError {
     match primary_code(&source) {
         Some(5 | 6) => StoreError::Busy { path },
         Some(3 | 8 | 10 | 14) => StoreError::Permission { path, reason: source.to_string() },
-        Some(11 | 26) => StoreError::Corrupt { path, source },
+        Some(11 | 26) => StoreError::Corrupt { path, reason: source.to_string() },
         Some(13) => StoreError::Full { path },
         Some(19) => StoreError::Conflict(source.to_string()),
         _ if matches!(source, sqlx::Error::PoolClosed) => StoreError::Closed,

@@ -1,9 +1,13 @@
 //! The writer and the file: what survives, what fails alone, what is said about broken files.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::{open::Database, open::database, writer::Command};
 use crate::{
@@ -47,7 +51,7 @@ async fn insert(database: &Database, n: i64) -> Result<i64, StoreError> {
         .await
 }
 
-/// Adds a number; 13 breaks the whole batch, 666 panics.
+/// Adds a number; 13 breaks the whole batch, -1 ends the transaction behind sqlx's back, 666 panics.
 struct Add(i64);
 
 impl Command for Add {
@@ -62,11 +66,34 @@ impl Command for Add {
             for Self(n) in batch.iter() {
                 sqlx::query("INSERT INTO number VALUES (?)").bind(n).execute(&mut *connection).await?;
             }
+            if batch.iter().any(|add| add.0 == -1) {
+                sqlx::query("ROLLBACK").execute(&mut *connection).await?;
+                return Err(StoreError::Conflict("over".to_owned()));
+            }
             assert!(!batch.iter().any(|add| add.0 == 666), "a bug");
             if batch.iter().any(|add| add.0 == 13) {
                 return Err(StoreError::Conflict("thirteen".to_owned()));
             }
             Ok(batch.iter().map(|add| add.0).collect())
+        })
+    }
+}
+
+/// Writes more than fits.
+struct Fill;
+
+impl Command for Fill {
+    const KIND: &'static str = "fill";
+    type Answer = ();
+
+    fn apply<'c>(
+        batch: &'c mut [Self],
+        connection: &'c mut SqliteConnection,
+    ) -> BoxFuture<'c, Result<Vec<()>, StoreError>> {
+        Box::pin(async move {
+            let fill = "CREATE TABLE filler AS SELECT randomblob(100000) AS b";
+            sqlx::query(fill).execute(connection).await?;
+            Ok(vec![(); batch.len()])
         })
     }
 }
@@ -176,4 +203,69 @@ async fn addresses_that_are_none_are_refused() {
         let config = Config { url: url.to_owned(), ..Config::default() };
         assert!(matches!(crate::store::open(&config, &metrics).await, Err(StoreError::Url { .. })), "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_database_locked_by_another_process_fails_all_waiting_commands_at_once_and_recovers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.db");
+    let config = Config { busy_timeout: Duration::from_millis(100), ..config(&path) };
+    let metrics = Metrics::register(&telemetry::metrics::Metrics::new().unwrap()).unwrap();
+    let database = database(&config, &metrics).await.unwrap();
+    with_numbers(&database).await;
+    let options = SqliteConnectOptions::new().filename(&path);
+    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let started = Instant::now();
+    let all = futures_util::future::join_all((0..100).map(|n| database.writer.submit(Add(n + 1000)))).await;
+    assert!(all.iter().all(|result| matches!(result, Err(StoreError::Busy { .. }))), "{all:?}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    database.writer.submit(Add(1)).await.unwrap();
+    assert_eq!(numbers(&database).await, [1]);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_writing_goes_on_once_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("gateway.db")).await.unwrap();
+    with_numbers(&database).await;
+    let limit = async |pages: &'static str| {
+        database
+            .writer
+            .write(move |c| Box::pin(async move { Ok(sqlx::query(pages).execute(c).await.map(drop)?) }))
+            .await
+    };
+    limit("PRAGMA max_page_count = 1").await.unwrap();
+    let error = database.writer.submit(Fill).await.unwrap_err();
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    limit("PRAGMA max_page_count = 1000000").await.unwrap();
+    assert_eq!(insert(&database, 5).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_transaction_that_the_engine_ended_by_itself_does_not_stop_the_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("gateway.db")).await.unwrap();
+    with_numbers(&database).await;
+    assert!(database.writer.submit(Add(-1)).await.is_err());
+    assert_eq!(insert(&database, 5).await.unwrap(), 5);
+    assert_eq!(database.writer.submit(Add(6)).await.unwrap(), 6);
+    assert_eq!(numbers(&database).await, [5, 6]);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_not_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.db");
+    let database = open(&path).await.unwrap();
+    let newer = "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', 1, x'00', 1)";
+    database
+        .writer
+        .write(move |c| Box::pin(async move { Ok(sqlx::query(newer).execute(c).await.map(drop)?) }))
+        .await
+        .unwrap();
+    let error = open(&path).await.unwrap_err();
+    assert!(matches!(error, StoreError::Migration { .. }), "{error:?}");
+    assert!(error.to_string().contains("newer version"), "{error}");
 }

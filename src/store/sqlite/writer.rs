@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
@@ -76,6 +76,7 @@ impl Writer {
     /// Starts the writer on its connection.
     pub(super) fn start(
         connection: SqliteConnection,
+        options: SqliteConnectOptions,
         path: Arc<Path>,
         config: &Config,
         metrics: Metrics,
@@ -84,6 +85,7 @@ impl Writer {
         let closing = CancellationToken::new();
         let work = Work {
             connection,
+            options,
             path: Arc::clone(&path),
             limit: config.batch.max(1),
             metrics: metrics.clone(),
@@ -153,6 +155,7 @@ impl Writer {
 
 struct Work {
     connection: SqliteConnection,
+    options: SqliteConnectOptions,
     path: Arc<Path>,
     limit: usize,
     metrics: Metrics,
@@ -189,6 +192,10 @@ impl Work {
         if let ([pile], 1) = (&mut *piles, commands) {
             return pile.fail(0, error);
         }
+        if error.shared().is_some() {
+            tracing::error!(%error, commands, "a transaction failed");
+            return piles.iter_mut().for_each(|pile| fail_all(pile.as_mut(), &error));
+        }
         tracing::warn!(%error, commands, "a transaction failed; trying its commands one by one");
         for pile in piles {
             for place in 0..pile.len() {
@@ -208,13 +215,28 @@ impl Work {
         let started = Instant::now();
         let done = AssertUnwindSafe(apply(&mut self.connection, piles, only)).catch_unwind().await;
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
-        match done {
+        let error = match done {
             Ok(Ok(())) => {
                 self.metrics.transactions.inc();
-                Ok(())
+                return Ok(());
             }
-            Ok(Err(error)) => Err(explain(error, &self.path)),
-            Err(_) => Err(StoreError::Panicked),
+            Ok(Err(error)) => explain(error, &self.path),
+            Err(_) => StoreError::Panicked,
+        };
+        self.heal().await;
+        Err(error)
+    }
+
+    /// The engine ends some transactions by itself, such as when the disk is full; sqlx then counts one that is no
+    /// more, and refuses every further one. A new connection forgets it.
+    async fn heal(&mut self) {
+        let answers = self.connection.ping().await;
+        if answers.is_ok() && !self.connection.is_in_transaction() {
+            return;
+        }
+        match self.options.connect().await {
+            Ok(connection) => self.connection = connection,
+            Err(error) => tracing::error!(%error, "the database writer cannot connect again"),
         }
     }
 }
@@ -232,6 +254,14 @@ async fn apply(
     }
     transaction.commit().await?;
     Ok(())
+}
+
+fn fail_all(pile: &mut dyn Pile, error: &StoreError) {
+    for place in 0..pile.len() {
+        if let Some(error) = error.shared() {
+            pile.fail(place, error);
+        }
+    }
 }
 
 /// One pile per kind of command, in the order in which the first of each kind came.

@@ -17,7 +17,9 @@ pub(super) fn upstream(mut section: Section<'_>) -> Option<Config> {
     let fallback = url::Url::parse("https://lqpt.chinatax.gov.cn:8443").ok()?;
     let default = Config::new(String::new(), fallback);
     let connect_timeout = section.value_or("connect_timeout", default.connect_timeout, kinds::duration);
+    let tls_timeout = section.value_or("tls_timeout", default.tls_timeout, kinds::duration);
     let response_timeout = section.value_or("response_timeout", default.response_timeout, kinds::duration);
+    let body_timeout = section.value_or("body_timeout", default.body_timeout, kinds::duration);
     let idle_timeout = section.value_or("idle_timeout", default.idle_timeout, kinds::duration);
     let max_idle = section.value_or("max_idle", default.max_idle, kinds::count);
     let (name, base_url, verify) = (name?, base_url?, verify?);
@@ -36,7 +38,9 @@ pub(super) fn upstream(mut section: Section<'_>) -> Option<Config> {
         ca_file,
         addresses,
         connect_timeout,
+        tls_timeout,
         response_timeout,
+        body_timeout,
         idle_timeout,
         max_idle,
     })

@@ -132,3 +132,9 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
     dns_name(name)
 }
+
+/// The subject of a certificate, for example `CN=erp-1`; `None` when it cannot be read.
+#[must_use]
+pub fn subject(cert_der: &[u8]) -> Option<String> {
+    X509Certificate::from_der(cert_der).ok().map(|(_, certificate)| certificate.subject().to_string())
+}

@@ -22,7 +22,8 @@ use crate::tls::{self, client_config};
 /// How one upstream is dialled.
 pub(super) struct Connector {
     target: Target,
-    timeout: Duration,
+    connect_timeout: Duration,
+    tls_timeout: Duration,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     metrics: OfUpstream,
 }
@@ -62,7 +63,8 @@ impl Connector {
             (true, Host::Ipv6(ip)) => Target::Fixed(vec![(ip, port).into()]),
             (true, Host::Domain(name)) => Target::Name(name.to_owned(), port),
         };
-        Ok(Self { target, timeout: config.connect_timeout, tls, metrics })
+        let (connect_timeout, tls_timeout) = (config.connect_timeout, config.tls_timeout);
+        Ok(Self { target, connect_timeout, tls_timeout, tls, metrics })
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -79,9 +81,9 @@ impl Connector {
             None => Connection::start(socket, written, guard).await,
             Some((connector, name)) => {
                 let handshake = connector.connect(name.clone(), socket);
-                let stream = timeout(self.timeout, handshake)
+                let stream = timeout(self.tls_timeout, handshake)
                     .await
-                    .map_err(|_| Failure::too_slow(Phase::Tls, self.timeout))?
+                    .map_err(|_| Failure::too_slow(Phase::Tls, self.tls_timeout))?
                     .map_err(|error| Failure::before(Phase::Tls, tls::HandshakeError::from(error)))?;
                 Connection::start(stream, written, guard).await
             }
@@ -94,9 +96,9 @@ impl Connector {
             Target::Fixed(addresses) => return Ok(addresses.clone()),
             Target::Name(name, port) => (name, *port),
         };
-        let addresses: Vec<_> = timeout(self.timeout, lookup_host((name.as_str(), port)))
+        let addresses: Vec<_> = timeout(self.connect_timeout, lookup_host((name.as_str(), port)))
             .await
-            .map_err(|_| Failure::too_slow(Phase::Resolve, self.timeout))?
+            .map_err(|_| Failure::too_slow(Phase::Resolve, self.connect_timeout))?
             .map_err(|error| Failure::before(Phase::Resolve, format!("{name}: {error}")))?
             .collect();
         if addresses.is_empty() {
@@ -109,13 +111,13 @@ impl Connector {
     async fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
         let mut reasons = Vec::with_capacity(addresses.len());
         for address in addresses {
-            match timeout(self.timeout, TcpStream::connect(address)).await {
+            match timeout(self.connect_timeout, TcpStream::connect(address)).await {
                 Ok(Ok(socket)) => match socket.set_nodelay(true) {
                     Ok(()) => return Ok(socket),
                     Err(error) => reasons.push(format!("{address}: {error}")),
                 },
                 Ok(Err(error)) => reasons.push(format!("{address}: {}", explain(&error))),
-                Err(_) => reasons.push(format!("{address}: {}", TimedOut(self.timeout))),
+                Err(_) => reasons.push(format!("{address}: {}", TimedOut(self.connect_timeout))),
             }
         }
         Err(Failure::before(Phase::Connect, reasons.join("; ")))

@@ -33,7 +33,7 @@ impl Upstream {
         match self.exchange(request, &progress).await {
             Ok((answer, connection)) => Ok(answer.map(|body| {
                 let pool = Arc::clone(&self.pool);
-                ResponseBody::new(body, connection, pool, self.response_timeout).boxed_unsync()
+                ResponseBody::new(body, connection, pool, self.body_timeout).boxed_unsync()
             })),
             Err(Failure { phase, sent, source }) => {
                 self.metrics.failed(phase);

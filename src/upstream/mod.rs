@@ -48,11 +48,14 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// Fixed addresses, tried in order, instead of asking DNS.
     pub addresses: Vec<SocketAddr>,
-    /// How long resolving may take, then each attempt of a TCP connection, then the TLS handshake.
+    /// How long resolving may take, then each attempt of a TCP connection.
     pub connect_timeout: Duration,
-    /// How long the head of the answer may take from the last piece of the request that was handed over, and then
-    /// each piece of its body.
+    /// How long the TLS handshake may take.
+    pub tls_timeout: Duration,
+    /// How long the head of the answer may take from the last piece of the request that was handed over.
     pub response_timeout: Duration,
+    /// How long the body of the answer may stand still.
+    pub body_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
     /// How many unused connections are kept.
@@ -70,7 +73,9 @@ impl Config {
             ca_file: None,
             addresses: Vec::new(),
             connect_timeout: Duration::from_secs(5),
+            tls_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(30),
             max_idle: 128,
         }
@@ -87,6 +92,7 @@ pub struct Upstream {
     connector: Connector,
     pool: Arc<Pool>,
     response_timeout: Duration,
+    body_timeout: Duration,
     metrics: metrics::OfUpstream,
 }
 
@@ -118,6 +124,7 @@ impl Upstream {
             connector,
             pool: Pool::new(config.max_idle, config.idle_timeout, metrics.clone()),
             response_timeout: config.response_timeout,
+            body_timeout: config.body_timeout,
             metrics,
             name: config.name,
             authority,

@@ -31,7 +31,9 @@ fn plain(platform: &Platform) -> Arc<Upstream> {
 }
 
 fn impatient(platform: &Platform) -> Arc<Upstream> {
-    new_upstream(&format!("http://{}", platform.address), |config| config.response_timeout = SHORT)
+    new_upstream(&format!("http://{}", platform.address), |config| {
+        (config.response_timeout, config.body_timeout) = (SHORT, SHORT);
+    })
 }
 
 fn whole(text: &'static str) -> Body {
@@ -189,7 +191,7 @@ async fn a_handshake_that_never_ends_is_given_up() {
     let platform = Platform::start(None, |_, _| Act::NoHandshake).await;
     let upstream = new_upstream(&format!("https://{}", platform.address), |config| {
         config.verify = Verify::Off;
-        config.connect_timeout = SHORT;
+        config.tls_timeout = SHORT;
     });
     let error = get(&upstream).await.unwrap_err();
     assert_eq!((error.phase, error.sent), (Phase::Tls, false), "{error}");

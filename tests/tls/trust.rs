@@ -10,6 +10,7 @@ use leqi_gateway::{
 use rcgen::KeyPair;
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     calls::{get, new_upstream},
@@ -185,11 +186,17 @@ async fn a_file_may_hold_several_authorities() {
 
 #[tokio::test]
 async fn a_port_that_speaks_no_tls_is_named_as_such() {
-    let platform = Platform::friendly(None).await;
-    let upstream =
-        new_upstream(&format!("https://{}", platform.address), |config| config.verify = Verify::Off);
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut client, _) = socket.accept().await.unwrap();
+        client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+    });
+    let upstream = new_upstream(&format!("https://{address}"), |config| config.verify = Verify::Off);
     let error = get(&upstream).await.unwrap_err();
     assert_eq!((error.phase, error.sent), (Phase::Tls, false));
+    assert!(error.to_string().contains("does not speak TLS"), "{error}");
 }
 
 #[test]

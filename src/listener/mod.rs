@@ -1,6 +1,9 @@
 //! Accepting connections: bind first, handshakes spawned with a deadline, limits, and a drain that finishes calls in
 //! flight.
 
+mod error;
+mod peer;
+
 use std::{
     io,
     net::SocketAddr,
@@ -26,6 +29,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
+
+pub use error::ListenError;
+pub use peer::Peer;
 
 use crate::{
     shutdown::Shutdown,
@@ -64,43 +70,6 @@ impl Config {
     }
 }
 
-/// The listener could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// Another process has the port.
-    #[error("{0} is in use by another process; stop it or choose another address (who has it: ss -ltnp)")]
-    InUse(SocketAddr),
-    /// Ports below 1024 need a capability.
-    #[error("{0}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher port")]
-    NotPermitted(SocketAddr),
-    /// The address is not this machine's.
-    #[error("{0} is no address of this machine; see `ip addr`, or use 0.0.0.0")]
-    NotLocal(SocketAddr),
-    /// Anything else.
-    #[error("cannot listen on {address}: {source}")]
-    Other {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl ListenError {
-    fn of(address: SocketAddr, source: io::Error) -> Self {
-        let kind = source.kind();
-        if kind == io::ErrorKind::AddrInUse {
-            Self::InUse(address)
-        } else if kind == io::ErrorKind::PermissionDenied {
-            Self::NotPermitted(address)
-        } else if kind == io::ErrorKind::AddrNotAvailable {
-            Self::NotLocal(address)
-        } else {
-            Self::Other { address, source }
-        }
-    }
-}
-
 /// Figures of all listeners together.
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
@@ -123,17 +92,6 @@ impl ListenerMetrics {
             )?,
         })
     }
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// The client's address.
-    pub address: SocketAddr,
-    /// The address that the connection came in by.
-    pub listener: SocketAddr,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
 }
 
 /// An open listener that does not accept yet.
@@ -211,7 +169,13 @@ async fn accept(
     socket: &TcpListener,
     room: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let permit = match Arc::clone(room).try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(_) => {
+            tracing::warn!("the limit of connections is reached, new ones wait (max_connections)");
+            Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?
+        }
+    };
     let (stream, address) = socket.accept().await?;
     Ok((stream, address, permit))
 }
@@ -259,15 +223,18 @@ where
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, client = %address, "TCP_NODELAY could not be set");
         }
-        let peer = Peer { address, listener: self.address, tls: self.tls.is_some() };
+        let tls = self.tls.is_some();
+        let mut peer = Peer { address, identity: None, listener: self.address, sni: None, tls };
         let Some(acceptor) = &self.tls else { return self.serve(stream, peer, false).await };
         let began = Instant::now();
         match timeout(self.handshake_timeout, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
-                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let (_, connection) = stream.get_ref();
+                let http2 = connection.alpn_protocol() == Some(b"h2");
+                peer.learn(connection);
                 self.serve(stream, peer, http2).await;
             }
-            Ok(Err(error)) => self.refused("handshake", address, &error, began),
+            Ok(Err(error)) => self.refused("handshake", address, &peer::explain(&error), began),
             Err(_) => self.refused("timeout", address, &"the TLS handshake took too long", began),
         }
     }
@@ -309,9 +276,20 @@ where
     /// Out of file descriptors or memory: waiting a little lets connections end, retrying at once would spin.
     async fn accept_failed(&self, error: &io::Error) {
         self.metrics.rejected.with_label_values(&[self.name, "accept"]).inc();
-        tracing::error!(%error, listener = %self.address, "accepting a connection failed; trying again in 100 ms");
+        if concerns_one_connection(error) {
+            return;
+        }
+        tracing::error!(%error, listener = %self.address, "accepting connections failed, trying again in 100 ms; is the limit of open files (ulimit -n) too low?");
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Errors of the connection that was about to be accepted (accept(2)); the next one may be fine.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }
 
 /// HTTP/1.1 with header names kept as they were written, and HTTP/2 with bounded streams.

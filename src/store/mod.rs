@@ -2,7 +2,7 @@
 //!
 //! A group of tables `x` is a file `store/x.rs` with the trait and the rows, `store/sqlite/x.rs` with its SQL and a
 //! migration of its own under `migrations/sqlite/`. The store knows no rules; rules know no SQL. Every write of the
-//! process goes through [`sqlite`]'s one writer, which carries many waiting commands in one transaction, so that
+//! process goes through `sqlite`'s one writer, which carries many waiting commands in one transaction, so that
 //! durability costs one flush for many calls (design.md §3). PostgreSQL follows behind the same traits.
 
 pub mod audit;

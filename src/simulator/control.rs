@@ -1,0 +1,121 @@
+//! The paths under `/_sim/`: a look into the books, scripted failures, the clock, and what a tax office would do.
+
+use http::{Method, Response, StatusCode, header};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Shared, faults::Fault};
+use crate::domain::{Period, TaxNo};
+
+/// Answers a control call; wrong input gets HTTP 400 and a sentence.
+pub(super) fn answer(
+    shared: &Shared,
+    method: &Method,
+    path: &str,
+    query: &str,
+    body: &[u8],
+) -> Response<String> {
+    let done = match (method, path) {
+        (&Method::GET, "/_sim/books") => Ok(shared.books.view(!query.contains("calls=false"))),
+        (&Method::GET, "/_sim/faults") => Ok(json!({ "faults": shared.faults.left() })),
+        (&Method::POST, "/_sim/faults") => set_faults(shared, body),
+        (&Method::POST, "/_sim/clock") => set_clock(shared, body),
+        (&Method::POST, "/_sim/credit") => set_credit(shared, body),
+        (&Method::POST, "/_sim/file") => file(shared, body),
+        (_, path) => Err((
+            StatusCode::NOT_FOUND,
+            format!(
+                "{method} {path} is not known; there are GET /_sim/books, GET and POST /_sim/faults, POST /_sim/clock, \
+                 POST /_sim/credit, POST /_sim/file (docs/simulator.md)"
+            ),
+        )),
+    };
+    let (status, value) = match done {
+        Ok(value) => (StatusCode::OK, value),
+        Err((status, error)) => (status, json!({ "error": error })),
+    };
+    let mut response = Response::new(value.to_string());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+type Outcome = Result<Value, (StatusCode, String)>;
+
+fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, (StatusCode, String)> {
+    serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+/// `{"faults": […]}`, a list, or a single fault; replaces the script.
+fn set_faults(shared: &Shared, body: &[u8]) -> Outcome {
+    #[derive(Deserialize)]
+    struct Script {
+        faults: Vec<Fault>,
+    }
+    let faults = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => read(body)?,
+        _ if serde_json::from_slice::<Value>(body).is_ok_and(|v| v.get("faults").is_some()) => {
+            read::<Script>(body)?.faults
+        }
+        _ => vec![read(body)?],
+    };
+    shared.faults.set(faults);
+    Ok(json!({ "faults": shared.faults.left() }))
+}
+
+/// `{"now": RFC 3339}` or `{"advance": seconds}`.
+fn set_clock(shared: &Shared, body: &[u8]) -> Outcome {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Clock {
+        now: Option<Timestamp>,
+        advance: Option<i64>,
+    }
+    let now = match read::<Clock>(body)? {
+        Clock { now: Some(now), advance: None } => now,
+        Clock { now: None, advance: Some(seconds) } => shared
+            .clock
+            .now()
+            .saturating_add(jiff::SignedDuration::from_secs(seconds))
+            .unwrap_or(Timestamp::MAX),
+        Clock { .. } => {
+            return Err((
+                StatusCode::BAD_REQUEST,
+                "give either \"now\" (RFC 3339) or \"advance\" (seconds)".to_owned(),
+            ));
+        }
+    };
+    shared.clock.set(now);
+    Ok(json!({ "now": shared.clock.now() }))
+}
+
+/// `{"tax_no", "suspended"}`: the tax office suspends the month's credit, or lifts the suspension.
+fn set_credit(shared: &Shared, body: &[u8]) -> Outcome {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Credit {
+        tax_no: TaxNo,
+        suspended: bool,
+    }
+    let Credit { tax_no, suspended } = read(body)?;
+    let mut books = shared.books.lock();
+    let account = books.production.account(&tax_no, Period::at(shared.clock.now()));
+    account.suspended = suspended;
+    Ok(json!(account))
+}
+
+/// `{"tax_no", "period"}`: the company files the month's VAT.
+fn file(shared: &Shared, body: &[u8]) -> Outcome {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Filing {
+        tax_no: TaxNo,
+        period: Period,
+    }
+    let Filing { tax_no, period } = read(body)?;
+    let filed = shared.books.lock().production.file(&tax_no, period);
+    filed
+        .map(|()| json!({ "filed": period }))
+        .map_err(|refusal| (StatusCode::CONFLICT, refusal.text.into_owned()))
+}

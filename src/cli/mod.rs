@@ -8,6 +8,8 @@ mod check;
 mod migrate;
 pub mod output;
 mod serve;
+mod signals;
+mod simulate;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -36,6 +38,7 @@ enum Command {
     Check(check::Args),
     Migrate(migrate::Args),
     Serve(serve::Args),
+    Simulate(simulate::Args),
     Token(token::Args),
 }
 
@@ -94,6 +97,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Check(args) => check::run(&args),
         Command::Migrate(args) => block_on(migrate::run(&args)),
         Command::Serve(args) => block_on(serve::run(&args)),
+        Command::Simulate(args) => block_on(simulate::run(args)),
         Command::Token(args) => block_on(token::run(args)),
     }
 }

@@ -1,16 +1,9 @@
 //! `leqi-gateway serve`: the gateway until it is told to stop.
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ConfigFile, output};
-use crate::{
-    app::App,
-    clock::Clock,
-    config::Loaded,
-    shutdown::{self, Trigger},
-    telemetry::logging,
-};
+use super::{ConfigFile, output, signals::Signals};
+use crate::{app::App, clock::Clock, config::Loaded, shutdown, telemetry::logging};
 
 /// Run the gateway
 ///
@@ -41,31 +34,4 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     app.run(shutdown).await;
     watching.abort();
     Ok(())
-}
-
-/// The two signals that stop the gateway.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// Each signal is one step of the stop.
-    async fn escalate(mut self, trigger: Trigger) {
-        loop {
-            let received = tokio::select! {
-                received = self.interrupt.recv() => received,
-                received = self.terminate.recv() => received,
-            };
-            if received.is_none() {
-                return;
-            }
-            tracing::info!("a signal to stop was received");
-            trigger.escalate();
-        }
-    }
 }

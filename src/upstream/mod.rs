@@ -32,7 +32,7 @@ use pool::Pool;
 
 /// Any error that a body can end with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// The body of requests and responses; the same type as [`crate::listener::Body`].
+/// The body of requests and responses, of the data plane and of the gateway's own calls.
 pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
 /// One upstream's settings.

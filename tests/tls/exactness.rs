@@ -1,13 +1,16 @@
 //! Listener and upstream together change no byte but `Host`.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use leqi_gateway::{
     listener::{Bound, Config, ListenerMetrics},
-    shutdown,
+    shutdown::{self, Trigger},
     telemetry::metrics::Metrics,
-    upstream::BoxError,
+    upstream::{BoxError, Upstream},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,6 +19,7 @@ use tokio::{
 
 use crate::{
     calls::new_upstream,
+    listening::{connect, tls},
     platform::{Act, Platform},
 };
 
@@ -29,29 +33,67 @@ const ANSWER: &str = "HTTP/1.1 200 Fine\r\nServer: nginx\r\nX-Empty: \r\nset_coo
 async fn names_values_order_of_repeated_headers_path_query_and_body_arrive_as_they_were_sent() {
     let platform = Platform::start(None, |_, _| Act::Answer(ANSWER.into())).await;
     let upstream = new_upstream(&format!("http://{}", platform.address), |_| {});
-    let (_trigger, stop) = shutdown::channel();
-    let metrics = ListenerMetrics::register(&Metrics::new().unwrap()).unwrap();
-    let mut config = Config::new("127.0.0.1:0".parse().unwrap(), None);
-    config.drain_timeout = Duration::ZERO;
-    let bound = Bound::bind("data", config, &metrics).await.unwrap();
-    let address = bound.local_addr();
     let authority = upstream.authority().to_owned();
-    let handler = move |_peer, request: http::Request<hyper::body::Incoming>| {
-        let upstream = Arc::clone(&upstream);
-        async move {
-            let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
-            upstream.send(request).await.unwrap()
-        }
-    };
-    let serving = tokio::spawn(bound.serve(handler, stop));
-    let mut client = TcpStream::connect(address).await.unwrap();
+    let relay = Relay::start(upstream, None).await;
+    let mut client = TcpStream::connect(relay.address).await.unwrap();
     client.write_all(REQUEST.as_bytes()).await.unwrap();
     let mut answer = vec![0; ANSWER.len()];
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!(sorted(std::str::from_utf8(&answer).unwrap()), sorted(ANSWER));
     let expected = REQUEST.replace("10.0.0.1:8443", &authority);
     assert_eq!(sorted(&platform.seen.lock().unwrap().requests[0]), sorted(&expected));
-    serving.abort();
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_over_http_2_arrives_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let platform = Platform::friendly(None).await;
+    let upstream = new_upstream(&format!("http://{}", platform.address), |_| {});
+    let relay = Relay::start(upstream, Some(tls(dir.path(), &["127.0.0.1"]))).await;
+    let stream = connect(relay.address, dir.path(), "127.0.0.1", &["h2"]).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let pieces = ["first,", "second"].map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from(piece))));
+    let body = StreamBody::new(futures_util::stream::iter(pieces));
+    let uri = format!("https://{}/access/?x=1", relay.address);
+    let request = http::Request::post(uri).header("access_signature", "").body(body).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
+    let request = platform.seen.lock().unwrap().requests[0].clone();
+    assert!(request.starts_with("POST /access/?x=1 HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("access_signature:"), "{request}");
+    let (_, body) = request.split_once("\r\n\r\n").unwrap();
+    let data: String = body.split("\r\n").skip(1).step_by(2).collect();
+    assert_eq!(data, "first,second");
+}
+
+/// A listener that hands everything to an upstream.
+struct Relay {
+    address: SocketAddr,
+    _trigger: Trigger,
+}
+
+impl Relay {
+    async fn start(upstream: Arc<Upstream>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let (trigger, stop) = shutdown::channel();
+        let metrics = ListenerMetrics::register(&Metrics::new().unwrap()).unwrap();
+        let config = Config::new("127.0.0.1:0".parse().unwrap(), tls);
+        let bound = Bound::bind("data", config, &metrics).await.unwrap();
+        let address = bound.local_addr();
+        let handler = move |_peer, request: http::Request<hyper::body::Incoming>| {
+            let upstream = Arc::clone(&upstream);
+            async move {
+                let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
+                *request.uri_mut() = request.uri().path_and_query().cloned().unwrap().into();
+                upstream.send(request).await.unwrap()
+            }
+        };
+        tokio::spawn(bound.serve(handler, stop));
+        Self { address, _trigger: trigger }
+    }
 }
 
 /// Start line, headers and body, the headers sorted: HTTP gives the order of different headers no meaning, and a map

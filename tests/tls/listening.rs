@@ -14,12 +14,15 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 use leqi_gateway::{
-    listener::{Bound, Config, ListenerMetrics},
+    listener::{Bound, Config, ListenerMetrics, Peer},
     shutdown::{self, Trigger},
     telemetry::metrics::Metrics,
     tls::{CertificateFiles, TlsError, Verify, client_config, server_config},
 };
-use rustls::pki_types::ServerName;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -79,7 +82,7 @@ impl Line {
 }
 
 /// Makes certificates for `names`, each in files of its own, and a listener's TLS with them.
-fn tls(dir: &Path, names: &[&str]) -> Arc<rustls::ServerConfig> {
+pub(crate) fn tls(dir: &Path, names: &[&str]) -> Arc<rustls::ServerConfig> {
     let authority = authority();
     std::fs::write(dir.join("ca.pem"), authority.certificate_pem()).unwrap();
     let files: Vec<_> = names
@@ -95,8 +98,8 @@ fn tls(dir: &Path, names: &[&str]) -> Arc<rustls::ServerConfig> {
     server_config(&files, None).unwrap()
 }
 
-async fn connect(
-    line: &Line,
+pub(crate) async fn connect(
+    address: SocketAddr,
     dir: &Path,
     name: &str,
     alpn: &[&str],
@@ -104,7 +107,7 @@ async fn connect(
     let mut config = client_config(&Verify::Full, Some(&dir.join("ca.pem"))).unwrap();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let socket = TcpStream::connect(line.address).await.unwrap();
+    let socket = TcpStream::connect(address).await.unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, socket).await
 }
 
@@ -124,10 +127,10 @@ async fn each_client_gets_the_certificate_of_the_name_it_asks_for_and_others_the
     let dir = tempfile::tempdir().unwrap();
     let line = Line::start(Some(tls(dir.path(), &["127.0.0.1", "b.example"])), |_| {}).await;
     line.let_go.notify_one();
-    let mut by_address = connect(&line, dir.path(), "127.0.0.1", &[]).await.unwrap();
+    let mut by_address = connect(line.address, dir.path(), "127.0.0.1", &[]).await.unwrap();
     assert!(ask(&mut by_address).await.unwrap().ends_with("ok"));
-    connect(&line, dir.path(), "b.example", &[]).await.unwrap();
-    connect(&line, dir.path(), "c.example", &[]).await.unwrap_err();
+    connect(line.address, dir.path(), "b.example", &[]).await.unwrap();
+    connect(line.address, dir.path(), "c.example", &[]).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -135,8 +138,50 @@ async fn http_2_and_http_1_1_are_offered() {
     let dir = tempfile::tempdir().unwrap();
     let line = Line::start(Some(tls(dir.path(), &["127.0.0.1"])), |_| {}).await;
     for protocol in ["h2", "http/1.1"] {
-        let stream = connect(&line, dir.path(), "127.0.0.1", &[protocol]).await.unwrap();
+        let stream = connect(line.address, dir.path(), "127.0.0.1", &[protocol]).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn with_an_authority_for_clients_only_its_certificates_get_in_and_are_known_by_their_subject() {
+    let dir = tempfile::tempdir().unwrap();
+    tls(dir.path(), &["127.0.0.1", "erp-1"]);
+    let file = |name: &str| dir.path().join(name);
+    let server = CertificateFiles { chain: file("127.0.0.1.pem"), key: file("127.0.0.1.key") };
+    let tls = server_config(&[server], Some(&file("ca.pem"))).unwrap();
+    let metrics = ListenerMetrics::register(&Metrics::new().unwrap()).unwrap();
+    let config = Config::new("127.0.0.1:0".parse().unwrap(), Some(tls));
+    let bound = Bound::bind("data", config, &metrics).await.unwrap();
+    let address = bound.local_addr();
+    let (_trigger, stop) = shutdown::channel();
+    let handler = |peer: Peer, _| async move {
+        Response::new(Full::new(Bytes::from(peer.identity.map_or_else(String::new, |name| name.to_string()))))
+    };
+    tokio::spawn(bound.serve(handler, stop));
+
+    let roots = CertificateDer::pem_file_iter(file("ca.pem")).unwrap().map(Result::unwrap);
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots);
+    let chain = CertificateDer::pem_file_iter(file("erp-1.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(file("erp-1.key")).unwrap();
+    let builder = || {
+        ClientConfig::builder_with_provider(leqi_gateway::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(store.clone())
+    };
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let known = TlsConnector::from(Arc::new(builder().with_client_auth_cert(chain, key).unwrap()));
+    let socket = TcpStream::connect(address).await.unwrap();
+    let mut known = known.connect(name.clone(), socket).await.unwrap();
+    assert!(ask(&mut known).await.unwrap().ends_with("CN=erp-1"));
+    let unknown = TlsConnector::from(Arc::new(builder().with_no_client_auth()));
+    let socket = TcpStream::connect(address).await.unwrap();
+    // in TLS 1.3 the client hears of the refusal only after its own side of the handshake is done
+    if let Ok(mut unknown) = unknown.connect(name, socket).await {
+        let _ = unknown.write_all(REQUEST.as_bytes()).await;
+        assert_eq!(read_message(&mut unknown).await, None);
     }
 }
 
@@ -147,7 +192,7 @@ async fn a_client_that_does_not_finish_its_handshake_is_dropped_while_others_are
     let line = Line::start(Some(tls), |config| config.handshake_timeout = Duration::from_millis(500)).await;
     let mut idler = TcpStream::connect(line.address).await.unwrap();
     line.let_go.notify_one();
-    let mut other = connect(&line, dir.path(), "127.0.0.1", &[]).await.unwrap();
+    let mut other = connect(line.address, dir.path(), "127.0.0.1", &[]).await.unwrap();
     assert!(ask(&mut other).await.unwrap().ends_with("ok"));
     assert!(ends(&mut idler).await);
     eventually("it is counted", || async { line.has_metric("{listener=\"data\",reason=\"timeout\"} 1") })
@@ -206,8 +251,8 @@ async fn a_client_that_leaves_ends_its_call() {
 async fn a_drain_finishes_the_call_in_flight_and_ends_idle_connections() {
     let dir = tempfile::tempdir().unwrap();
     let line = Line::start(Some(tls(dir.path(), &["127.0.0.1"])), |_| {}).await;
-    let mut idle = connect(&line, dir.path(), "127.0.0.1", &[]).await.unwrap();
-    let mut busy = connect(&line, dir.path(), "127.0.0.1", &[]).await.unwrap();
+    let mut idle = connect(line.address, dir.path(), "127.0.0.1", &[]).await.unwrap();
+    let mut busy = connect(line.address, dir.path(), "127.0.0.1", &[]).await.unwrap();
     busy.write_all(REQUEST.as_bytes()).await.unwrap();
     line.begun(1).await;
     line.trigger.escalate();

@@ -152,7 +152,7 @@ async fn until_closed<S: AsyncRead + Unpin>(mut stream: S) {
     while matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {}
 }
 
-/// Head and body of a message with a Content-Length or without a body; `None` when the connection ends.
+/// Head and body of a message, chunks as they are; `None` when the connection ends.
 pub(crate) async fn read_message<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
@@ -160,7 +160,8 @@ pub(crate) async fn read_message<S: AsyncRead + Unpin>(stream: &mut S) -> Option
             let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
             let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
             let length = length.map_or(0, |length| length.trim().parse().unwrap());
-            if bytes.len() >= end + 4 + length {
+            let chunked = head.contains("transfer-encoding: chunked");
+            if if chunked { bytes.ends_with(b"0\r\n\r\n") } else { bytes.len() >= end + 4 + length } {
                 return Some(String::from_utf8(bytes).unwrap());
             }
         }

@@ -1,0 +1,119 @@
+//! An invoicing system: encrypted calls over plain HTTP/1.1, one connection each.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use leqi_gateway::leqi::{self, Payload, Sm4Key};
+use serde_json::Value;
+
+use super::{SimUnit, Units};
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The decrypted `Data`.
+    Data(Value),
+    /// An error in the envelope: HTTP status, code, text.
+    Error { status: u16, code: String, text: String },
+    /// No answer: the connection failed or broke off.
+    None,
+}
+
+impl Answer {
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Data(data) => data["returncode"].as_str().unwrap_or(""),
+            Self::Error { code, .. } => code,
+            Self::None => "",
+        }
+    }
+
+    pub fn data(&self) -> &Value {
+        match self {
+            Self::Data(data) => data,
+            other => panic!("no data but {other:?}"),
+        }
+    }
+}
+
+/// One invoicing system of a unit.
+#[derive(Clone)]
+pub struct Client {
+    pub address: SocketAddr,
+    pub prefix: String,
+    pub access_id: String,
+    pub using_id: String,
+    pub key: Sm4Key,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr, units: &Units, unit: &SimUnit) -> Self {
+        Self {
+            address,
+            prefix: "/access/v2/invoke/202007/".to_owned(),
+            access_id: unit.access_platform_id.clone(),
+            using_id: unit.platform_id.clone(),
+            key: Sm4Key::from_hex(&units.key(unit)).unwrap(),
+        }
+    }
+
+    /// Calls a service with this JSON.
+    pub async fn call(&self, service: &str, json: &Value) -> Answer {
+        let body = leqi::write_body(&self.key, json.to_string().as_bytes());
+        self.call_raw(service, body, &[]).await
+    }
+
+    /// Calls a service with this body and further headers.
+    pub async fn call_raw(&self, service: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::post(format!("{}{service}", self.prefix))
+            .header("host", self.address.to_string())
+            .header("content-type", "application/json")
+            .header("fwbm", service)
+            .header("nlbm", "202007")
+            .header("jrdwptbh", &self.access_id)
+            .header("sydwptbh", &self.using_id)
+            .header("access_signature", "")
+            .header("clientTid", "T-1");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        match send(self.address, request.body(Full::new(Bytes::from(body))).unwrap()).await {
+            Some((status, bytes)) => self.read(status, &bytes),
+            None => Answer::None,
+        }
+    }
+
+    fn read(&self, status: u16, bytes: &[u8]) -> Answer {
+        let Ok(envelope) = leqi::read_envelope(bytes) else { return Answer::None };
+        match &envelope.payload {
+            Payload::Data(_) => {
+                let json = envelope.open(&self.key).unwrap().unwrap();
+                Answer::Data(serde_json::from_slice(&json).unwrap())
+            }
+            Payload::Error { code, message } => {
+                Answer::Error { status, code: code.clone(), text: message.clone() }
+            }
+            Payload::Text(text) => Answer::Error {
+                status,
+                code: envelope.http_status_code.clone().unwrap_or_default(),
+                text: text.clone(),
+            },
+            Payload::Nothing => Answer::None,
+        }
+    }
+}
+
+/// Sends a request on a connection of its own; `None` when it broke off.
+pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Option<(u16, Bytes)> {
+    let stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await.ok()?;
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.ok()?.to_bytes();
+    driver.abort();
+    Some((status, bytes))
+}

@@ -3,6 +3,9 @@
 mod platform;
 mod service;
 pub mod state;
+mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use platform::{CallEnded, Identity, Platform};
 pub use service::{ConfirmationError, Confirmations, View};

@@ -1,20 +1,21 @@
-//! Confirmations as the planes use them: every step is committed before it is sent, and again when its outcome is known.
+//! Confirmations as the planes use them.
 
 use std::sync::Arc;
 
 use super::{
     CallEnded, Filter, Platform, Row, Totals,
-    state::{self, Outcome, State, Step, StepError},
+    state::{Outcome, StepError},
+    steps::{Ended, Steps},
 };
 use crate::{
     clock::Clock,
-    domain::{Period, PlatformId, TaxNo},
+    domain::{Period, TaxNo},
     leqi::{
         Verdict,
-        messages::{SummaryAction, SummaryQuery, SummaryUpload},
+        messages::{Summary, SummaryAction, SummaryList, SummaryQuery, SummaryUpload},
     },
     quota::Ledger,
-    store::{StoreError, audit::AuditRow, confirmations::ConfirmationTable},
+    store::{StoreError, confirmations::ConfirmationTable},
 };
 
 /// Why something was not done.
@@ -51,14 +52,7 @@ pub struct View {
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
-pub struct Confirmations(Arc<Inner>);
-
-struct Inner {
-    table: Arc<dyn ConfirmationTable>,
-    ledger: Ledger,
-    platform: Arc<dyn Platform>,
-    clock: Clock,
-}
+pub struct Confirmations(Arc<Steps>);
 
 impl std::fmt::Debug for Confirmations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,16 +71,9 @@ impl Confirmations {
         platform: Arc<dyn Platform>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        for interrupted in [State::Submitting, State::Cancelling] {
-            let filter = Filter { state: Some(interrupted), ..Filter::default() };
-            for mut row in table.list(&filter, None, usize::MAX).await? {
-                tracing::warn!(tax_no = %row.tax_no, period = %row.period, "the gateway stopped during a confirmation; its outcome is unknown");
-                row.state = State::Unknown;
-                row.updated_at = clock.now();
-                table.update(row, None).await?;
-            }
-        }
-        Ok(Self(Arc::new(Inner { table, ledger, platform, clock })))
+        let steps = Steps { table, ledger, platform, clock };
+        steps.recover().await?;
+        Ok(Self(Arc::new(steps)))
     }
 
     /// The confirmation of a month, made when there is none; says whether it is new.
@@ -99,8 +86,7 @@ impl Confirmations {
         period: Period,
         actor: &str,
     ) -> Result<(Row, bool), ConfirmationError> {
-        let identity =
-            self.0.platform.identity(tax_no).ok_or_else(|| ConfirmationError::UnknownUnit(tax_no.clone()))?;
+        let identity = self.0.identity(tax_no)?;
         let row = self.0.draft(tax_no.clone(), identity.platform_id, period);
         let audit = self.0.audit(actor, "confirmation.create", &row);
         Ok(self.0.table.create(row, Some(audit)).await?)
@@ -177,162 +163,49 @@ impl Confirmations {
             }
             Verdict::Unclear { .. } => (Outcome::Unclear, None),
         };
-        let row = match &upload.action {
-            SummaryAction::Confirm(totals) => Row { sent: Some(*totals), ..row },
-            SummaryAction::Cancel => row,
+        let sent = match &upload.action {
+            SummaryAction::Confirm(totals) => Some(*totals),
+            SummaryAction::Cancel => None,
         };
-        let cancels = matches!(upload.action, SummaryAction::Cancel);
-        self.0.conclude(row, before, cancels, outcome, refusal).await.map(drop)
-    }
-}
-
-impl Inner {
-    async fn confirm(&self, id: i64, totals: Option<Totals>, actor: &str) -> Result<Row, ConfirmationError> {
-        let row = self.row(id).await?;
-        let before = row.state;
-        let Step::Send(sending) = state::confirm(before, row.period, self.clock.now())? else {
-            return Ok(row);
-        };
-        let totals = match totals {
-            Some(totals) => totals,
-            None => self.ours(&row).await?,
-        };
-        let upload = self.upload(&row, SummaryAction::Confirm(totals))?;
-        let row = Row { state: sending, sent: Some(totals), submitted_at: Some(self.clock.now()), ..row };
-        let row = self.store(row, Some((actor, "confirmation.confirm"))).await?;
-        self.send(row, before, &upload).await
+        let ended = Ended { cancels: sent.is_none(), outcome, refusal, sent };
+        self.0.conclude(row, before, ended).await.map(drop)
     }
 
-    async fn cancel(&self, id: i64, actor: &str) -> Result<Row, ConfirmationError> {
-        let row = self.row(id).await?;
-        let before = row.state;
-        let Step::Send(sending) = state::cancel(before, row.period, self.clock.now())? else {
-            return Ok(row);
-        };
-        let upload = self.upload(&row, SummaryAction::Cancel)?;
-        let row = Row { state: sending, submitted_at: Some(self.clock.now()), ..row };
-        let row = self.store(row, Some((actor, "confirmation.cancel"))).await?;
-        self.send(row, before, &upload).await
-    }
-
-    async fn sync(&self, id: i64, actor: &str) -> Result<Row, ConfirmationError> {
-        let row = self.row(id).await?;
-        let query = SummaryQuery {
-            seller: row.tax_no.clone(),
-            province: self.identity(&row.tax_no)?.province,
-            platform_id: Some(row.platform_id.clone()),
-            period: Some(row.period),
-        };
-        let list = self.platform.query(&query).await?;
-        let found =
-            list.summaries.iter().find(|s| s.period == row.period && s.platform_id == row.platform_id);
-        let now = self.clock.now();
-        let state = state::synced(row.state, found.is_some(), row.confirmed_at.is_some(), row.period, now);
-        let confirmed_at = row.confirmed_at.or(found.map(|_| now));
-        let platform = found.map(|summary| summary.totals);
-        let row = Row { state, platform, confirmed_at, synced_at: Some(now), ..row };
-        let row = self.store(row, Some((actor, "confirmation.sync"))).await?;
-        self.tell_ledger(&row).await?;
-        Ok(row)
-    }
-
-    /// Sends a step that is committed, and commits what became of it.
-    async fn send(&self, row: Row, before: State, upload: &SummaryUpload) -> Result<Row, ConfirmationError> {
-        let cancels = matches!(upload.action, SummaryAction::Cancel);
-        match self.platform.upload(upload).await {
-            Ok(()) => self.conclude(row, before, cancels, Outcome::Accepted, None).await,
-            Err(CallEnded::Refused { code, text }) => {
-                self.conclude(row, before, cancels, Outcome::Refused, Some((code, text))).await
-            }
-            Err(ended @ CallEnded::NotSent(_)) => {
-                self.conclude(row, before, cancels, Outcome::NotSent, None).await?;
-                Err(ended.into())
-            }
-            Err(CallEnded::Unclear(reason)) => {
-                tracing::warn!(tax_no = %row.tax_no, period = %row.period, %reason, "what became of a confirmation is not known");
-                self.conclude(row, before, cancels, Outcome::Unclear, None).await
-            }
-        }
-    }
-
-    async fn conclude(
+    /// Follows the answer to a query that an invoicing system sent through the gateway: what it shows is confirmed;
+    /// the month that it asked for and that is not shown is not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn observe_list(
         &self,
-        row: Row,
-        before: State,
-        cancels: bool,
-        outcome: Outcome,
-        refusal: Option<(String, String)>,
-    ) -> Result<Row, ConfirmationError> {
-        let state =
-            if cancels { state::cancelled(before, outcome) } else { state::confirmed(before, outcome) };
-        let (refusal_code, refusal_text) = refusal.unzip();
-        let confirmed_at = if state == State::Confirmed { Some(self.clock.now()) } else { row.confirmed_at };
-        let row = self.store(Row { state, refusal_code, refusal_text, confirmed_at, ..row }, None).await?;
-        self.tell_ledger(&row).await?;
-        Ok(row)
-    }
-
-    /// Uploads of a closed month are refused by the gate.
-    async fn tell_ledger(&self, row: &Row) -> Result<(), StoreError> {
-        let closed = state::is_closed(row.state);
-        self.ledger.observe_month_closed(&row.tax_no, &row.platform_id, row.period, closed).await
-    }
-
-    async fn row(&self, id: i64) -> Result<Row, ConfirmationError> {
-        self.table.by_id(id).await?.ok_or(ConfirmationError::NotFound)
-    }
-
-    async fn ours(&self, row: &Row) -> Result<Totals, StoreError> {
-        self.ledger.totals(&row.tax_no, &row.platform_id, row.period).await
-    }
-
-    async fn store(&self, row: Row, action: Option<(&str, &str)>) -> Result<Row, ConfirmationError> {
-        let row = Row { updated_at: self.clock.now(), ..row };
-        let audit = action.map(|(actor, action)| self.audit(actor, action, &row));
-        if !self.table.update(row.clone(), audit).await? {
-            return Err(ConfirmationError::Changed);
+        query: &SummaryQuery,
+        list: &SummaryList,
+    ) -> Result<(), ConfirmationError> {
+        for shown in &list.summaries {
+            let draft = self.0.draft(query.seller.clone(), shown.platform_id.clone(), shown.period);
+            let audit = self.0.audit("gateway", "confirmation.observe", &draft);
+            let (row, _) = self.0.table.create(draft, Some(audit)).await?;
+            self.observe_shown(row, Some(shown)).await?;
         }
-        Ok(Row { version: row.version + 1, ..row })
-    }
-
-    fn identity(&self, tax_no: &TaxNo) -> Result<super::Identity, ConfirmationError> {
-        self.platform.identity(tax_no).ok_or_else(|| ConfirmationError::UnknownUnit(tax_no.clone()))
-    }
-
-    fn upload(&self, row: &Row, action: SummaryAction) -> Result<SummaryUpload, ConfirmationError> {
-        let province = self.identity(&row.tax_no)?.province;
-        let (seller, platform_id) = (row.tax_no.clone(), row.platform_id.clone());
-        Ok(SummaryUpload { seller, province, platform_id, period: row.period, action })
-    }
-
-    fn draft(&self, tax_no: TaxNo, platform_id: PlatformId, period: Period) -> Row {
-        let now = self.clock.now();
-        Row {
-            id: 0,
-            tax_no,
-            platform_id,
-            period,
-            state: State::Draft,
-            sent: None,
-            platform: None,
-            refusal_code: None,
-            refusal_text: None,
-            created_at: now,
-            updated_at: now,
-            submitted_at: None,
-            confirmed_at: None,
-            synced_at: None,
-            version: 0,
+        let (Some(platform_id), Some(period)) = (&query.platform_id, query.period) else { return Ok(()) };
+        if list.summaries.iter().any(|s| s.platform_id == *platform_id && s.period == period) {
+            return Ok(());
+        }
+        match self.0.table.by_month(query.seller.clone(), platform_id.clone(), period).await? {
+            Some(row) => self.observe_shown(row, None).await,
+            None => Ok(()),
         }
     }
 
-    fn audit(&self, actor: &str, action: &str, row: &Row) -> AuditRow {
-        AuditRow {
-            at: self.clock.now(),
-            actor: actor.to_owned(),
-            action: action.to_owned(),
-            subject: row.tax_no.to_string(),
-            detail: serde_json::json!({ "period": row.period, "platform_id": row.platform_id }).to_string(),
+    async fn observe_shown(&self, row: Row, shown: Option<&Summary>) -> Result<(), ConfirmationError> {
+        // the answer may be older than a step that is under way
+        if self.0.is_under_way(&row) {
+            return Ok(());
+        }
+        match self.0.follow(row, shown, None).await {
+            // whoever was first knows more
+            Ok(_) | Err(ConfirmationError::Changed) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }

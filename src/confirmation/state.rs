@@ -108,8 +108,8 @@ pub const fn confirmed(before: State, outcome: Outcome) -> State {
     match (outcome, before) {
         (Outcome::Accepted, _) => State::Confirmed,
         (Outcome::NotSent, _) => before,
-        // a confirmed month that is confirmed again is refused and stays confirmed
-        (Outcome::Refused, State::AutoConfirmed | State::Confirmed) => before,
+        // a confirmed month that is confirmed again stays confirmed, whatever is said
+        (Outcome::Refused | Outcome::Unclear, State::AutoConfirmed | State::Confirmed) => before,
         (
             Outcome::Refused,
             State::Cancelled
@@ -119,7 +119,15 @@ pub const fn confirmed(before: State, outcome: Outcome) -> State {
             | State::Submitting
             | State::Unknown,
         ) => State::Refused,
-        (Outcome::Unclear, _) => State::Unknown,
+        (
+            Outcome::Unclear,
+            State::Cancelled
+            | State::Cancelling
+            | State::Draft
+            | State::Refused
+            | State::Submitting
+            | State::Unknown,
+        ) => State::Unknown,
     }
 }
 

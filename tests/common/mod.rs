@@ -1,6 +1,15 @@
 //! What wire tests share: the simulator and the gateway as real processes, and small clients for both planes.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::allow_attributes,
+    reason = "helpers of tests: each file uses its part, and a helper that fails fails the test"
+)]
 
 pub mod client;
 pub mod message;

@@ -116,3 +116,63 @@ fn partial_indexes(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
         query.push(" AND e.state <> 'complete'");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Row};
+
+    use super::*;
+    use crate::{store, telemetry::metrics::Metrics};
+
+    async fn plan(filter: &Filter) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway.db");
+        let config =
+            store::Config { url: format!("sqlite://{}", path.display()), ..store::Config::default() };
+        let metrics = store::Metrics::register(&Metrics::new().unwrap()).unwrap();
+        let database = super::super::open::database(&config, &metrics).await.unwrap();
+        let query = search(filter, None, 50);
+        let sql = format!("EXPLAIN QUERY PLAN {}", query.sql().as_str());
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&database.readers).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+    }
+
+    #[tokio::test]
+    async fn every_search_walks_an_index_and_only_what_a_key_finds_is_sorted() {
+        let some = |text: &str| Some(text.to_owned());
+        let none = Filter::default;
+        let searches = [
+            ("exchange_by_tax_no", Filter { tax_no: "91350100M000100Y43".parse().ok(), ..none() }),
+            ("exchange_by_service", Filter { service: some("QDFPSC"), ..none() }),
+            ("exchange_by_class", Filter { class: Some(ServiceClass::SummaryUpload), ..none() }),
+            ("exchange_by_error_code", Filter { error_code: some("4067"), ..none() }),
+            ("exchange_by_decision_code", Filter { decision_code: some("GW-QUOTA-SHORT"), ..none() }),
+            ("exchange_by_decision", Filter { decision: Some(Decision::Refused), ..none() }),
+            ("exchange_by_state", Filter { state: Some(State::Interrupted), ..none() }),
+        ];
+        for (index, filter) in searches {
+            let plan = plan(&filter).await;
+            assert!(
+                plan.contains(index) && !plan.contains("SCAN e") && !plan.contains("TEMP B-TREE"),
+                "{plan}"
+            );
+        }
+        let by_platform = plan(&Filter { platform_id: "A".repeat(20).parse().ok(), ..none() }).await;
+        for index in ["exchange_by_access_id", "exchange_by_using_id"] {
+            assert!(by_platform.contains(index) && !by_platform.contains("SCAN e"), "{by_platform}");
+        }
+        for filter in [
+            Filter { invoice_no: "2".repeat(20).parse().ok(), ..none() },
+            Filter {
+                request_id: some("e0c4ae4cfb5ccb11"),
+                tax_no: "91350100M000100Y43".parse().ok(),
+                ..none()
+            },
+            Filter { serial: some("s"), platform_id: "A".repeat(20).parse().ok(), ..none() },
+        ] {
+            let plan = plan(&filter).await;
+            assert!(plan.contains("SEARCH k USING PRIMARY KEY (bucket=? AND kind=? AND value=?"), "{plan}");
+            assert!(plan.contains("SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"), "{plan}");
+        }
+    }
+}

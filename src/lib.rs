@@ -10,7 +10,7 @@
 //! |---|---|
 //! | entry | `main` → [`cli`] → [`app`] → [`config`] |
 //! | planes | [`proxy`] (data plane), [`api`], [`ops`] (control plane), and beside them [`simulator`] |
-//! | services | [`quota`], [`request_log`], [`confirmation`], [`unit`] |
+//! | services | [`quota`], [`request_log`], [`confirmation`], [`mod@unit`] |
 //! | adapters | [`leqi`], [`upstream`], [`store`], [`listener`], [`tls`] |
 //! | ground | [`domain`], [`telemetry`], [`shutdown`], [`clock`] |
 

@@ -2,7 +2,7 @@
 //!
 //! Access units (接入单位) hold the SM4 keys; using units (使用单位) belong to one access unit, which must exist
 //! first (protocol.md §4). Keys are write-only: they are sealed with the [`MasterKey`] at rest and leave the
-//! registry only as [`Sm4Key`](crate::leqi::Sm4Key)s for the data plane.
+//! registry only as [`Sm4Key`]s for the data plane.
 
 mod diagnose;
 mod error;

@@ -251,3 +251,13 @@ async fn a_client_that_breaks_off_its_upload_fails_the_call() {
     assert_eq!(error.phase, Phase::Send, "{error}");
     assert_eq!(platform.requests(), 0);
 }
+
+#[tokio::test]
+async fn a_client_that_breaks_off_before_anything_was_written_leaves_nothing_sent() {
+    let platform = Platform::friendly(None).await;
+    let pieces = futures_util::stream::iter([Err(BoxError::from("the client left"))]);
+    let request = Request::post("/").header("content-length", "5");
+    let request = request.body(BodyExt::boxed_unsync(StreamBody::new(pieces))).unwrap();
+    let error = plain(&platform).send(request).await.unwrap_err();
+    assert_eq!((error.phase, error.sent), (Phase::Send, false), "{error}");
+}

@@ -7,8 +7,11 @@ use bytes::Bytes;
 use super::{Call, GatewayError, Proxy, Unregistered, exchange::Exchange, headers};
 use crate::{
     domain::{ServiceClass, ServiceCode},
-    leqi::{self, DecodedBody, Sm4Key, messages},
-    quota::{self, Mark, Mode, Reservation, ReserveError, Upload},
+    leqi::{
+        self, DecodedBody, Sm4Key,
+        messages::{self, MessageError},
+    },
+    quota::{self, Mark, Mode, Refusal, Reservation, ReserveError, Upload},
     unit::{IdCheck, QuotaMode, Unit},
 };
 
@@ -108,14 +111,23 @@ impl Proxy {
         })
     }
 
-    /// What the books say before a quota query or transfer is sent, so that its answer can be set against it.
+    /// What the books say before a quota query is sent, or that a transfer is about to be sent, so that its answer
+    /// can be set against it.
     async fn mark(&self, class: ServiceClass, json: &[u8]) -> Result<Option<Mark>, GatewayError> {
-        let asked = match class {
+        let ledger = &self.services.ledger;
+        // what cannot be read is the platform's to refuse
+        match class {
             ServiceClass::QuotaQuery => {
-                messages::read::<messages::QuotaRequest>(json).map(|asked| asked.tax_no)
+                let Ok(asked) = messages::read::<messages::QuotaRequest>(json) else { return Ok(None) };
+                let mark = ledger.mark(&asked.tax_no).await;
+                Ok(mark
+                    .inspect_err(|error| tracing::error!(%error, "a quota query goes through unobserved"))
+                    .ok())
             }
             ServiceClass::QuotaTransfer => {
-                messages::read::<messages::QuotaTransfer>(json).map(|asked| asked.tax_no)
+                let Ok(asked) = messages::read::<messages::QuotaTransfer>(json) else { return Ok(None) };
+                let mark = ledger.begin_transfer(&asked).await;
+                mark.map(Some).map_err(|error| GatewayError::StoreDown(error.to_string()))
             }
             ServiceClass::Issue
             | ServiceClass::IssueResult
@@ -124,17 +136,7 @@ impl Proxy {
             | ServiceClass::Read
             | ServiceClass::SummaryQuery
             | ServiceClass::SummaryUpload
-            | ServiceClass::Write => return Ok(None),
-        };
-        // what cannot be read is the platform's to refuse
-        let Ok(tax_no) = asked else { return Ok(None) };
-        match self.services.ledger.mark(&tax_no).await {
-            Ok(mark) => Ok(Some(mark)),
-            Err(error) if class.changes_platform() => Err(GatewayError::StoreDown(error.to_string())),
-            Err(error) => {
-                tracing::error!(%error, "a quota query goes through unobserved");
-                Ok(None)
-            }
+            | ServiceClass::Write => Ok(None),
         }
     }
 
@@ -173,8 +175,13 @@ fn upload(
     unit: &Unit,
     decoded: &DecodedBody,
 ) -> Result<Upload, GatewayError> {
-    let invoices = messages::read_invoices(&decoded.json)
-        .map_err(|error| GatewayError::BodyUnreadable(error.to_string()))?;
+    let invoices = messages::read_invoices(&decoded.json).map_err(|error| match error {
+        MessageError::Invoice(field) => GatewayError::Credit(Refusal::from(field)),
+        error @ (MessageError::Codec(_)
+        | MessageError::Refused { .. }
+        | MessageError::Shape(_)
+        | MessageError::NoInvoices) => GatewayError::BodyUnreadable(error.to_string()),
+    })?;
     // a path without a code of service has no class and is issue only by its body, which the common rules fit
     let plain = ServiceCode::parse("QDFPSC");
     let service = call

@@ -111,7 +111,7 @@ impl Proxy {
             Err(error) => return exchange.finish_with(error).await,
         };
         if let Err(error) = self.store_intent(&mut exchange).await {
-            self.settle_unsent(passed).await;
+            self.settle_unsent(&call, passed).await;
             return exchange.finish_with(error).await;
         }
         let request = forward::upstream_request(&call, head, forward::full(body));
@@ -122,8 +122,11 @@ impl Proxy {
         match call.route.upstream.send(request).await {
             Ok(response) => self.take_answer(exchange, &call, passed, response).await,
             Err(error) => {
-                let sent = error.sent;
-                self.settle_failed(&exchange, &call, passed, sent).await;
+                if error.sent {
+                    self.settle_unclear(&exchange, &call, passed).await;
+                } else {
+                    self.settle_unsent(&call, passed).await;
+                }
                 exchange.finish_with(forward::failure(&error)).await
             }
         }
@@ -149,12 +152,12 @@ impl Proxy {
             }
             Read::Large(body) => {
                 exchange.noted("the answer is larger than the gateway reads and was passed on unread");
-                self.settle_failed(&exchange, call, passed, true).await;
+                self.settle_unclear(&exchange, call, passed).await;
                 exchange.finish_committed().await;
                 forward::client_response(head, body)
             }
             Read::Broken(error) => {
-                self.settle_failed(&exchange, call, passed, true).await;
+                self.settle_unclear(&exchange, call, passed).await;
                 let phase = crate::upstream::Phase::Body;
                 exchange
                     .finish_with(GatewayError::Upstream { phase, sent: true, reason: error.to_string() })

@@ -21,16 +21,21 @@ use crate::{
 
 impl Proxy {
     /// The call never left.
-    pub(super) async fn settle_unsent(&self, passed: Passed) {
+    pub(super) async fn settle_unsent(&self, call: &Call, passed: Passed) {
         self.settle(passed.reservation, Settlement::NotSent).await;
+        if call.is_production()
+            && call.class() == ServiceClass::QuotaTransfer
+            && let Some(decoded) = &passed.decoded
+            && let Ok(asked) = messages::read::<QuotaTransfer>(&decoded.json)
+        {
+            self.stored(call, self.services.ledger.observe_transfer_refused(&asked).await);
+        }
     }
 
-    /// The call failed: what was not sent proves nothing happened, what was sent proves nothing.
-    pub(super) async fn settle_failed(&self, exchange: &Exchange, call: &Call, passed: Passed, sent: bool) {
-        let settlement = if sent { Settlement::Unclear } else { Settlement::NotSent };
-        self.settle(passed.reservation, settlement).await;
-        if sent
-            && call.is_production()
+    /// The call was sent and got no answer that can be read: that proves nothing.
+    pub(super) async fn settle_unclear(&self, exchange: &Exchange, call: &Call, passed: Passed) {
+        self.settle(passed.reservation, Settlement::Unclear).await;
+        if call.is_production()
             && let Some(decoded) = &passed.decoded
         {
             let unclear = Verdict::Unclear { reason: "no answer was read" };
@@ -91,7 +96,12 @@ impl Proxy {
             }
             ServiceClass::Issue | ServiceClass::Precode | ServiceClass::Read | ServiceClass::Write => Ok(()),
         };
-        if let Err(error) = watched {
+        self.stored(call, watched);
+    }
+
+    /// The answer goes on to the client also when the books could not follow; the operator must know.
+    fn stored(&self, call: &Call, done: Result<(), impl std::fmt::Display>) {
+        if let Err(error) = done {
             self.metrics.unstored.inc();
             tracing::error!(%error, class = call.class().as_str(), "what was seen passing could not be stored");
         }
@@ -143,7 +153,9 @@ impl Proxy {
                 Err(_) => self.services.ledger.observe_transfer_unclear(&asked, mark).await,
             },
             Verdict::Unclear { .. } => self.services.ledger.observe_transfer_unclear(&asked, mark).await,
-            Verdict::AlreadyUploaded { .. } | Verdict::Refused { .. } => Ok(()),
+            Verdict::AlreadyUploaded { .. } | Verdict::Refused { .. } => {
+                self.services.ledger.observe_transfer_refused(&asked).await
+            }
         }
     }
 
@@ -158,14 +170,21 @@ impl Proxy {
     }
 
     async fn watch_summary(&self, call: &Call, request: &[u8], verdict: &Verdict) {
-        if !call.is_production() || call.class() != ServiceClass::SummaryUpload {
-            return;
-        }
-        let Ok(upload) = messages::read::<messages::SummaryUpload>(request) else { return };
-        if let Err(error) = self.services.confirmations.observe(&upload, verdict).await {
-            self.metrics.unstored.inc();
-            tracing::error!(%error, "a confirmation seen passing could not be stored");
-        }
+        let confirmations = &self.services.confirmations;
+        let watched = if call.class() == ServiceClass::SummaryUpload {
+            let Ok(upload) = messages::read::<messages::SummaryUpload>(request) else { return };
+            confirmations.observe(&upload, verdict).await
+        } else {
+            let Verdict::Accepted { json, .. } = verdict else { return };
+            let (Ok(query), Ok(list)) = (
+                messages::read::<messages::SummaryQuery>(request),
+                messages::read_answer::<messages::SummaryList>(json),
+            ) else {
+                return;
+            };
+            confirmations.observe_list(&query, &list).await
+        };
+        self.stored(call, watched);
     }
 }
 

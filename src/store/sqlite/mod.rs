@@ -22,6 +22,8 @@ mod value;
 mod writer;
 
 #[cfg(test)]
+mod idempotency_tests;
+#[cfg(test)]
 mod tests;
 
 pub(super) use self::open::{claim, open};

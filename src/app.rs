@@ -191,10 +191,11 @@ impl App {
             planes.push(tokio::spawn(bound.serve(handler, shutdown.clone())));
         }
         planes.push(tokio::spawn(admin.serve(routed(api), shutdown.clone())));
+        // before anybody can ask, so that `ready` on standard output and /readyz never disagree
+        readiness.ready();
         // health is told until the very end, so that whoever looks sees the drain
         let (stop_ops, ops_shutdown) = crate::shutdown::channel();
         let ops = tokio::spawn(ops.serve(routed(ops_router), ops_shutdown));
-        readiness.ready();
 
         shutdown.draining().await;
         readiness.draining();

@@ -5,6 +5,7 @@
 
 pub mod certs;
 mod check;
+mod demo;
 mod migrate;
 pub mod output;
 mod serve;
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Certs(certs::CertsArgs),
     Check(check::Args),
+    Demo(demo::Args),
     Migrate(migrate::Args),
     Serve(serve::Args),
     Simulate(simulate::Args),
@@ -95,6 +97,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Certs(args) => certs::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Demo(args) => block_on(demo::run(&args)),
         Command::Migrate(args) => block_on(migrate::run(&args)),
         Command::Serve(args) => block_on(serve::run(&args)),
         Command::Simulate(args) => block_on(simulate::run(args)),

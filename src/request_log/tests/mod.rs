@@ -1,5 +1,6 @@
 //! The log on a real database, and its queue before a store that hesitates.
 
+mod own_calls;
 mod queue;
 
 use std::sync::Arc;

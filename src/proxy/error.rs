@@ -11,6 +11,7 @@ use crate::{
     domain::ExchangeId,
     leqi,
     quota::Refusal,
+    unit::IdCheck,
     upstream::{Body, Phase},
 };
 
@@ -55,20 +56,16 @@ pub enum GatewayError {
     /// The database did not take what must be stored before the call may go out.
     #[error("the store is not available: {0}")]
     StoreDown(String),
-    /// The header's platform id belongs to no registered unit.
-    #[error("{header} names no registered unit")]
-    UnitUnknown {
-        /// The header.
-        header: &'static str,
-        /// Its value.
-        id: String,
+    /// The two platform ids of the headers are not registered, or do not belong together.
+    #[error("jrdwptbh {access_id:?} and sydwptbh {using_id:?} are not a registered pair")]
+    Units {
+        /// What the registry says of them.
+        check: IdCheck,
+        /// `jrdwptbh` as sent.
+        access_id: String,
+        /// `sydwptbh` as sent.
+        using_id: String,
     },
-    /// Both ids are registered, but the using unit belongs to another access unit.
-    #[error("the using unit does not belong to this access unit")]
-    UnitsNotTogether,
-    /// Both ids are registered the other way round.
-    #[error("jrdwptbh and sydwptbh are the wrong way round")]
-    UnitsSwapped,
     /// The upstream failed in this phase; `sent` says whether anything may have arrived there.
     #[error("the upstream failed while {phase}: {reason}")]
     Upstream {
@@ -126,27 +123,35 @@ impl GatewayError {
             Self::ClientDenied => (
                 StatusCode::FORBIDDEN,
                 "GW-CLIENT",
-                "网关拒绝：客户端地址不在允许范围内，请联系网关管理员在 [[listen]] allow 中加入该地址".to_owned(),
+                "网关拒绝：客户端地址不在允许范围内，请联系网关管理员在 [[listen]] allow 中加入该地址"
+                    .to_owned(),
             ),
             Self::ClientBody(_) => (
                 StatusCode::BAD_REQUEST,
                 "GW-REQUEST",
-                "网关未收到完整的请求报文，未转发到乐企平台，请重试；反复出现时请检查开票系统到网关的网络".to_owned(),
+                "网关未收到完整的请求报文，未转发到乐企平台，请重试；反复出现时请检查开票系统到网关的网络"
+                    .to_owned(),
             ),
             Self::BodyTooLarge(limit) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "GW-SIZE",
-                format!("请求报文超过网关上限 {limit} 字节，未转发；请减少每批发票张数，或由管理员调大 [limits] request_body"),
+                format!(
+                    "请求报文超过网关上限 {limit} 字节，未转发；请减少每批发票张数，或由管理员调大 [limits] request_body"
+                ),
             ),
             Self::BodyUnreadable(reason) => (
                 REFUSED,
                 "GW-BODY",
-                format!("网关无法读取上传报文，未转发，额度未占用：{reason}。请核对网关中登记的 SM4 密钥与报文格式"),
+                format!(
+                    "网关无法读取上传报文，未转发，额度未占用：{reason}。请核对网关中登记的 SM4 密钥与报文格式"
+                ),
             ),
             Self::Credit(refusal) => (REFUSED, refusal.code(), refusal.message()),
-            Self::Draining => {
-                (StatusCode::SERVICE_UNAVAILABLE, "GW-STOPPING", "网关正在停止，本次请求未转发，请稍后重试".to_owned())
-            }
+            Self::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "GW-STOPPING",
+                "网关正在停止，本次请求未转发，请稍后重试".to_owned(),
+            ),
             Self::IssuerMismatch { issuer, unit } => (
                 REFUSED,
                 "GW-ISSUER",
@@ -157,12 +162,15 @@ impl GatewayError {
             Self::KeyMissing(id) => (
                 REFUSED,
                 "GW-KEY",
-                format!("网关没有接入单位 {id} 的 SM4 密钥，无法校验额度，未转发；请管理员在“企业信息”（/api/v1/units）中登记密钥"),
+                format!(
+                    "网关没有接入单位 {id} 的 SM4 密钥，无法校验额度，未转发；请管理员在“企业信息”（/api/v1/units）中登记密钥"
+                ),
             ),
             Self::NoRoute => (
                 StatusCode::NOT_FOUND,
                 "GW-ROUTE",
-                "网关没有匹配该地址的路由，请核对开票系统中的乐企接入地址（应以 /access/v2/invoke/ 结尾）".to_owned(),
+                "网关没有匹配该地址的路由，请核对开票系统中的乐企接入地址（应以 /access/v2/invoke/ 结尾）"
+                    .to_owned(),
             ),
             Self::SandboxFlag => (
                 REFUSED,
@@ -172,27 +180,31 @@ impl GatewayError {
             Self::StoreDown(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "GW-STORE",
-                "网关数据库暂不可用，本次请求未转发到乐企平台，额度未占用，请稍后重试并通知网关管理员".to_owned(),
+                "网关数据库暂不可用，本次请求未转发到乐企平台，额度未占用，请稍后重试并通知网关管理员"
+                    .to_owned(),
             ),
-            Self::UnitUnknown { header, id } => (
-                REFUSED,
-                "GW-UNIT",
-                format!("请求头 {header} 的编号“{id}”未在网关登记，未转发；请管理员在“企业信息”（/api/v1/units）中登记该单位，先登记接入单位，再登记使用单位"),
-            ),
-            Self::UnitsNotTogether => (
-                REFUSED,
-                "GW-UNIT-PAIR",
-                "请求头 sydwptbh 的使用单位不属于 jrdwptbh 的接入单位，未转发；请核对两个编号".to_owned(),
-            ),
-            Self::UnitsSwapped => (
-                REFUSED,
-                "GW-UNIT-SWAPPED",
-                "请求头 jrdwptbh 与 sydwptbh 填反了：jrdwptbh 应填接入单位编号，sydwptbh 应填使用单位编号；未转发".to_owned(),
-            ),
+            Self::Units { check, access_id, using_id } => {
+                (REFUSED, units_code(check), units_message(check, access_id, using_id))
+            }
             Self::Upstream { phase, sent, .. } => return upstream_row(*phase, *sent),
         };
         Row { status, code, message }
     }
+}
+
+const fn units_code(check: &IdCheck) -> &'static str {
+    match check {
+        IdCheck::Fits { .. } | IdCheck::UnknownAccess | IdCheck::UnknownUsing { .. } => "GW-UNIT",
+        IdCheck::NotTogether { .. } => "GW-UNIT-PAIR",
+        IdCheck::Swapped { .. } => "GW-UNIT-SWAPPED",
+    }
+}
+
+fn units_message(check: &IdCheck, access_id: &str, using_id: &str) -> String {
+    let sentence = check.sentence_zh().unwrap_or_default();
+    format!(
+        "{sentence}（jrdwptbh={access_id}，sydwptbh={using_id}）；未转发，请在“企业信息”（/api/v1/units）中核对"
+    )
 }
 
 /// Failures towards the platform: 502 where it cannot be reached or breaks off, 504 where it is too slow.

@@ -35,6 +35,7 @@ impl Exchange {
         let now = proxy.services.clock.now();
         let mut record = Record::open(proxy.services.ids.next(now), now);
         record.client = peer.address.to_string();
+        record.client_identity = peer.identity.as_deref().map(str::to_owned);
         record.listener = peer.listener.to_string();
         record.method = head.method.as_str().to_owned();
         record.target =

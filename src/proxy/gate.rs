@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Call, GatewayError, Proxy, Unregistered, exchange::Exchange, headers};
+use super::{Call, GatewayError, Proxy, Unregistered, exchange::Exchange};
 use crate::{
     domain::{ServiceClass, ServiceCode},
     leqi::{
@@ -148,13 +148,17 @@ impl Proxy {
 
     /// The using unit that the headers name, if both ids are registered and belong together.
     fn using_unit(&self, exchange: &Exchange) -> Result<Arc<Unit>, GatewayError> {
-        let unknown = |header, id: &str| Err(GatewayError::UnitUnknown { header, id: id.to_owned() });
-        match self.services.registry.diagnose_ids(exchange.access_id(), exchange.using_id()) {
+        let (access_id, using_id) = (exchange.access_id(), exchange.using_id());
+        match self.services.registry.diagnose_ids(access_id, using_id) {
             IdCheck::Fits { using, .. } => Ok(using),
-            IdCheck::NotTogether { .. } => Err(GatewayError::UnitsNotTogether),
-            IdCheck::Swapped { .. } => Err(GatewayError::UnitsSwapped),
-            IdCheck::UnknownAccess => unknown(headers::ACCESS_ID, exchange.access_id()),
-            IdCheck::UnknownUsing { .. } => unknown(headers::USING_ID, exchange.using_id()),
+            check @ (IdCheck::NotTogether { .. }
+            | IdCheck::Swapped { .. }
+            | IdCheck::UnknownAccess
+            | IdCheck::UnknownUsing { .. }) => Err(GatewayError::Units {
+                check,
+                access_id: access_id.to_owned(),
+                using_id: using_id.to_owned(),
+            }),
         }
     }
 }

@@ -178,14 +178,11 @@ impl Exchange {
         response
     }
 
-    /// Finishes with the platform's answer; done when the record is committed.
-    pub(super) async fn finish_committed(mut self) {
+    /// Finishes with the platform's answer, read whole.
+    pub(super) async fn finish_answered(mut self) {
         let proxy = Arc::clone(&self.proxy);
-        if let Some(record) = self.close(Decision::Forwarded, State::Complete, Outcome::Forwarded)
-            && let Err(error) = proxy.services.log.complete(*record).await
-        {
-            proxy.metrics.unstored.inc();
-            tracing::error!(%error, "the platform's answer is passed on, but its record could not be stored");
+        if let Some(record) = self.close(Decision::Forwarded, State::Complete, Outcome::Forwarded) {
+            proxy.store(*record).await;
         }
     }
 
@@ -213,14 +210,7 @@ impl Exchange {
         proxy.metrics.answered_itself(error.code());
         self.answered_with(&error, &response, body);
         if let Some(record) = self.close(decision, State::Complete, outcome) {
-            if record.class.changes_platform() {
-                if let Err(error) = proxy.services.log.complete(*record).await {
-                    proxy.metrics.unstored.inc();
-                    tracing::error!(%error, "the record of a refused call could not be stored");
-                }
-            } else {
-                proxy.enqueue(*record).await;
-            }
+            proxy.store(*record).await;
         }
         response
     }
@@ -274,6 +264,18 @@ impl Drop for Exchange {
 }
 
 impl Proxy {
+    /// Stores the record of a call that was read whole: done when it is committed if the call changes something at
+    /// the platform, else when it has its place in the log's queue.
+    async fn store(&self, record: Record) {
+        if !record.class.changes_platform() {
+            return self.enqueue(record).await;
+        }
+        if let Err(error) = self.services.log.complete(record).await {
+            self.metrics.unstored.inc();
+            tracing::error!(%error, "the record of a call could not be stored; its answer goes to the client");
+        }
+    }
+
     /// Puts a record into the log's queue, waiting while it is full.
     async fn enqueue(&self, record: Record) {
         if let Err(error) = self.services.log.enqueue(record).await {

@@ -147,13 +147,13 @@ impl Proxy {
                 exchange
                     .received(Captured::whole(&bytes, self.services.log.body_limit()), passed.key.as_ref());
                 self.settle_answer(&mut exchange, call, passed, &head, &bytes).await;
-                exchange.finish_committed().await;
+                exchange.finish_answered().await;
                 forward::client_response(head, forward::full(bytes))
             }
             Read::Large(body) => {
                 exchange.noted("the answer is larger than the gateway reads and was passed on unread");
                 self.settle_unclear(&exchange, call, passed).await;
-                exchange.finish_committed().await;
+                exchange.finish_answered().await;
                 forward::client_response(head, body)
             }
             Read::Broken(error) => {

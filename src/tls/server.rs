@@ -53,7 +53,8 @@ pub fn server_config(
         ),
     };
     let mut config = builder.with_cert_resolver(Arc::new(BySni::load(certificates)?));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // curl offers http/1.0 alone when it is told to speak it, and nginx, which many set-ups had before, takes it
+    config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
     config.ticketer = Ticketer::new()
         .map_err(|source| TlsError::Rejected { context: "cannot make session tickets".to_owned(), source })?;
     Ok(Arc::new(config))

@@ -134,10 +134,10 @@ async fn each_client_gets_the_certificate_of_the_name_it_asks_for_and_others_the
 }
 
 #[tokio::test]
-async fn http_2_and_http_1_1_are_offered() {
+async fn every_version_of_http_is_offered() {
     let dir = tempfile::tempdir().unwrap();
     let line = Line::start(Some(tls(dir.path(), &["127.0.0.1"])), |_| {}).await;
-    for protocol in ["h2", "http/1.1"] {
+    for protocol in ["h2", "http/1.1", "http/1.0"] {
         let stream = connect(line.address, dir.path(), "127.0.0.1", &[protocol]).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
     }

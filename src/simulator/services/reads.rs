@@ -38,10 +38,7 @@ pub(super) fn answer(visit: &mut Visit<'_>) -> Result<Value, Refusal> {
 fn download(visit: &Visit<'_>) -> Result<Value, Refusal> {
     let megabytes = match visit.call.json.as_str() {
         "" => 0,
-        json => {
-            let fields = wire::object(json)?;
-            fields.optional("simSizeMb").ok().flatten().map_or(Ok(0), |_| fields.count("simSizeMb"))?
-        }
+        json => wire::object(json)?.count("simSizeMb").unwrap_or(0),
     };
     let size = usize::try_from(megabytes.clamp(0, MOST_MEGABYTES)).unwrap_or(0) << 20;
     Ok(

@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::upstream::{Body, BoxError};
+use crate::upstream::{self, Body, BoxError};
 
 /// What passed of one body.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +21,8 @@ pub(super) struct Captured {
     pub(super) truncated: bool,
     /// All bytes that passed.
     pub(super) size: u64,
-    /// SHA-256 of all bytes that passed.
-    pub(super) sha256: [u8; 32],
+    /// SHA-256 of the whole body, if it passed to its end.
+    pub(super) sha256: Option<[u8; 32]>,
 }
 
 impl Captured {
@@ -31,6 +31,7 @@ impl Captured {
     pub(super) fn whole(bytes: &Bytes, limit: usize) -> Self {
         let mut tape = Tape::new(limit);
         tape.write(bytes);
+        tape.ended = true;
         tape.captured()
     }
 }
@@ -42,11 +43,13 @@ struct Tape {
     kept: usize,
     size: u64,
     digest: digest::Context,
+    ended: bool,
 }
 
 impl Tape {
     fn new(limit: usize) -> Self {
-        Self { limit, chunks: Vec::new(), kept: 0, size: 0, digest: digest::Context::new(&digest::SHA256) }
+        let digest = digest::Context::new(&digest::SHA256);
+        Self { limit, chunks: Vec::new(), kept: 0, size: 0, digest, ended: false }
     }
 
     fn write(&mut self, data: &Bytes) {
@@ -70,8 +73,11 @@ impl Tape {
                 joined.freeze()
             }
         };
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(self.digest.clone().finish().as_ref());
+        let sha256 = self.ended.then(|| {
+            let mut sha256 = [0; 32];
+            sha256.copy_from_slice(self.digest.clone().finish().as_ref());
+            sha256
+        });
         Captured { bytes, truncated: (self.kept as u64) < self.size, size: self.size, sha256 }
     }
 }
@@ -96,6 +102,10 @@ impl Recording {
     fn write(&self, data: &Bytes) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).write(data);
     }
+
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+    }
 }
 
 /// A body that is recorded while it passes.
@@ -104,9 +114,13 @@ pub(super) struct Recorded<B> {
     recording: Recording,
 }
 
-impl<B> Recorded<B> {
+impl<B: HttpBody> Recorded<B> {
     /// Records `inner` into `recording`.
-    pub(super) const fn new(inner: B, recording: Recording) -> Self {
+    pub(super) fn new(inner: B, recording: Recording) -> Self {
+        // whoever sees that there is nothing to read does not read
+        if upstream::is_at_end(&inner) {
+            recording.end();
+        }
         Self { inner, recording }
     }
 }
@@ -123,10 +137,17 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.recording.write(data);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    self.recording.write(data);
+                }
+                if upstream::is_at_end(&self.inner) {
+                    self.recording.end();
+                }
+            }
+            Poll::Ready(None) => self.recording.end(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled
     }

@@ -115,7 +115,7 @@ impl Exchange {
     pub(super) fn requested(&mut self, captured: Captured) {
         self.change(|record| {
             record.request_size = captured.size;
-            record.request_sha256 = Some(captured.sha256);
+            record.request_sha256 = captured.sha256;
             record.request_truncated = captured.truncated;
             record.request_body = captured.bytes;
         });
@@ -156,7 +156,7 @@ impl Exchange {
         self.received_by_now();
         self.change(|record| {
             record.response_size = captured.size;
-            record.response_sha256 = Some(captured.sha256);
+            record.response_sha256 = captured.sha256;
             record.response_truncated = captured.truncated;
             record.response_body = captured.bytes;
             if !record.response_truncated {
@@ -178,23 +178,16 @@ impl Exchange {
         response
     }
 
-    /// Finishes with the platform's answer, read whole.
-    pub(super) async fn finish_answered(mut self) {
-        let proxy = Arc::clone(&self.proxy);
-        if let Some(record) = self.close(Decision::Forwarded, State::Complete, Outcome::Forwarded) {
-            proxy.store(*record).await;
-        }
-    }
-
-    /// Finishes a streamed call; done when the record has its place in the log's queue.
-    pub(super) async fn finish_queued(mut self, end: End) {
+    /// Finishes with the platform's answer, which came to this end; done when its record is committed, or for reads
+    /// when it has its place in the queue.
+    pub(super) async fn finish_forwarded(mut self, end: End) {
         let proxy = Arc::clone(&self.proxy);
         let (state, outcome) = match end {
             End::Whole => (State::Complete, Outcome::Forwarded),
             End::SourceFailed => (State::Aborted, Outcome::Aborted),
         };
         if let Some(record) = self.close(Decision::Forwarded, state, outcome) {
-            proxy.enqueue(*record).await;
+            proxy.store(*record).await;
         }
     }
 
@@ -225,7 +218,7 @@ impl Exchange {
             record.error_text = Some(error.message());
             let captured = Captured::whole(&body, limit);
             record.response_size = captured.size;
-            record.response_sha256 = Some(captured.sha256);
+            record.response_sha256 = captured.sha256;
             record.response_body = captured.bytes;
         });
     }

@@ -147,14 +147,16 @@ impl Proxy {
                 exchange
                     .received(Captured::whole(&bytes, self.services.log.body_limit()), passed.key.as_ref());
                 self.settle_answer(&mut exchange, call, passed, &head, &bytes).await;
-                exchange.finish_answered().await;
+                exchange.finish_forwarded(End::Whole).await;
                 forward::client_response(head, forward::full(bytes))
             }
             Read::Large(body) => {
                 exchange.noted("the answer is larger than the gateway reads and was passed on unread");
                 self.settle_unclear(&exchange, call, passed).await;
-                exchange.finish_answered().await;
-                forward::client_response(head, body)
+                let received = Recording::new(self.services.log.body_limit());
+                let body = Recorded::new(body, received.clone()).boxed_unsync();
+                let unread = Unread { exchange, received };
+                forward::client_response(head, Watched::new(body, Box::new(unread)).boxed_unsync())
             }
             Read::Broken(error) => {
                 self.settle_unclear(&exchange, call, passed).await;
@@ -216,7 +218,7 @@ struct Passing {
 
 impl Passing {
     async fn finish(self, end: End) {
-        self.complete().finish_queued(end).await;
+        self.complete().finish_forwarded(end).await;
     }
 
     /// Notes both bodies as far as they passed.
@@ -232,6 +234,30 @@ impl Passing {
 impl OnEnd for Passing {
     fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(self.finish(end))
+    }
+
+    fn left(self: Box<Self>) {
+        drop(self.complete());
+    }
+}
+
+/// A call whose answer is too large to be read, on its way to the client.
+struct Unread {
+    exchange: Exchange,
+    received: Recording,
+}
+
+impl Unread {
+    fn complete(self) -> Exchange {
+        let Self { mut exchange, received } = self;
+        exchange.received(received.captured(), None);
+        exchange
+    }
+}
+
+impl OnEnd for Unread {
+    fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.complete().finish_forwarded(end))
     }
 
     fn left(self: Box<Self>) {

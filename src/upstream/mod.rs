@@ -25,6 +25,7 @@ use url::Url;
 
 pub use error::{Phase, SendError, TimedOut, UpstreamError};
 pub use metrics::UpstreamMetrics;
+pub use request_body::is_at_end;
 
 use crate::tls::Verify;
 use connector::Connector;

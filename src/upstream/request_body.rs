@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 use super::{Body, BoxError};
 
@@ -42,6 +42,13 @@ impl Progress {
     }
 }
 
+/// Whether all of a body was read. Over HTTP/2 the end may come after the last byte in a frame of its own, which nobody
+/// reads when the length is known.
+#[must_use]
+pub fn is_at_end<B: http_body::Body>(body: &B) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
 /// A body that notes its progress.
 #[derive(Debug)]
 pub(super) struct RequestBody {
@@ -54,7 +61,7 @@ impl RequestBody {
         let progress = Arc::new(Progress {
             start: Instant::now(),
             moved_us: AtomicU64::new(0),
-            ended: AtomicBool::new(inner.is_end_stream()),
+            ended: AtomicBool::new(is_at_end(&inner)),
         });
         (Self { inner, progress: Arc::clone(&progress) }, progress)
     }
@@ -71,7 +78,7 @@ impl http_body::Body for RequestBody {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         if let Poll::Ready(frame) = &polled {
             self.progress.moved();
-            if frame.is_none() || self.inner.is_end_stream() {
+            if frame.is_none() || is_at_end(&self.inner) {
                 self.progress.ended.store(true, Ordering::Relaxed);
             }
         }

@@ -128,6 +128,8 @@ pub struct Gateway {
     pub process: Running,
     pub data: SocketAddr,
     pub plain: SocketAddr,
+    /// All data listeners, in the order of the configuration: TLS, plain, then what a test added.
+    pub listeners: Vec<SocketAddr>,
     pub admin: SocketAddr,
     pub ops: SocketAddr,
     pub dir: PathBuf,
@@ -165,6 +167,7 @@ impl Gateway {
             process,
             data: data[0],
             plain: data[1],
+            listeners: data,
             admin: address("admin")[0],
             ops: address("ops")[0],
             dir: dir.to_owned(),

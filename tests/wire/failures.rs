@@ -1,0 +1,144 @@
+//! The platform out of reach, silent, or breaking off: what the client is told, and what the log says.
+
+use std::net::{SocketAddr, TcpListener};
+
+use serde_json::{Value, json};
+
+use crate::{
+    common::process::Simulator,
+    site::{Done, Site},
+    tools::encrypt,
+};
+
+const READ: &str = "/access/v2/invoke/202007/CXNSRJBXX";
+const CONFIRM: &str = "/access/v2/invoke/202007/SCFPHZQRXX";
+
+/// An address where nothing listens: it was free a moment ago.
+fn closed_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// `/NAME/access/…` leads to this address with little patience.
+fn upstream(simulator: &Simulator, name: &str, address: SocketAddr) -> String {
+    format!(
+        "[[upstream]]\nname = \"{name}\"\nbase_url = \"https://lqpt.chinatax.gov.cn:{}\"\nca_file = \"{}\"\n\
+         addresses = [\"{address}\"]\nresponse_timeout = \"400ms\"\nbody_timeout = \"400ms\"\ntls_timeout = \"400ms\"\n\
+         [[route]]\nprefix = \"/{name}/\"\nreplace = \"/\"\nupstream = \"{name}\"\n",
+        simulator.address.port(),
+        simulator.dir.path().join("ca.pem").display(),
+    )
+}
+
+fn body(site: &Site) -> Vec<u8> {
+    encrypt(&site.key(), &json!({ "nsrsbh": site.unit().tax_no }).to_string())
+}
+
+/// Fails unless the client got this status and code in the platform's envelope, and the log has the same.
+fn assert_failed(done: &Done<'_>, status: u16, code: &str) -> (String, Value) {
+    let (error, text) = done.got.error();
+    assert_eq!(error, (status, status.to_string(), code.to_owned()), "{}", done.got.said);
+    let content_type = ("content-type".to_owned(), "application/json;charset=UTF-8".to_owned());
+    assert!(done.got.headers.contains(&content_type), "{:?}", done.got.headers);
+    let record = done.assert_recorded();
+    assert_eq!((&record["decision"], &record["decision_code"]), (&json!("failed"), &json!(code)), "{record}");
+    assert_eq!((&record["error_code"], &record["error_text"]), (&json!(code), &json!(text)), "{record}");
+    assert_eq!(record["state"], "complete", "{record}");
+    (text, record)
+}
+
+#[test]
+fn a_platform_that_cannot_be_reached_is_502_and_nothing_was_sent() {
+    let site = Site::start_with(&[], |simulator| upstream(simulator, "down", closed_port()));
+    for path in [READ, CONFIRM] {
+        let done = site.post(&site.https(&format!("/down{path}")), body(&site)).args(&["--http1.1"]).send();
+        let (text, _) = assert_failed_unless_unread(&done, path);
+        assert!(text.contains("没有发出"), "{text}");
+    }
+}
+
+/// The gateway does not wait for the body of a read whose platform it cannot reach.
+fn assert_failed_unless_unread(done: &Done<'_>, path: &str) -> (String, Value) {
+    if path == CONFIRM {
+        return assert_failed(done, 502, "GW-UP-CONNECT");
+    }
+    let (error, text) = done.got.error();
+    assert_eq!(error, (502, "502".to_owned(), "GW-UP-CONNECT".to_owned()), "{}", done.got.said);
+    let record = done.record();
+    assert_eq!((&record["decision"], &record["decision_code"]), (&json!("failed"), &json!("GW-UP-CONNECT")));
+    assert_eq!((&record["request_size"], &record["request_sha256"]), (&json!(0), &json!(null)), "{record}");
+    (text, record)
+}
+
+#[test]
+fn a_platform_that_takes_the_call_and_stays_silent_is_504_and_may_have_it() {
+    let site = Site::start_with(&[], |simulator| upstream(simulator, "slow", simulator.address));
+    site.simulator.faults(&json!([{ "kind": "stall", "times": 4 }]));
+    // over HTTP/2 the end of an empty body is a frame of its own
+    for (path, body, option) in [
+        (READ, body(&site), "--http1.1"),
+        (CONFIRM, body(&site), "--http1.1"),
+        (READ, body(&site), "--http2"),
+        (READ, Vec::new(), "--http2"),
+    ] {
+        let done = site.post(&site.https(&format!("/slow{path}")), body).args(&[option]).send();
+        let (text, _) = assert_failed(&done, 504, "GW-UP-TIMEOUT");
+        assert!(text.contains("可能已到达"), "{text}");
+        assert!(done.arrived().is_some_and(|call| call["answered"] == false));
+    }
+}
+
+#[test]
+fn a_port_that_says_nothing_in_the_handshake_is_502() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let site = Site::start_with(&[], |simulator| upstream(simulator, "mute", address));
+    let done = site.post(&site.https(&format!("/mute{CONFIRM}")), body(&site)).args(&["--http1.1"]).send();
+    assert_failed(&done, 502, "GW-UP-TLS");
+    drop(silent);
+}
+
+#[test]
+fn a_platform_that_hangs_up_is_502_and_is_never_asked_twice() {
+    let site = Site::start();
+    for kind in ["reset_before_read", "reset_after_read"] {
+        site.simulator.faults(&json!([{ "kind": kind, "times": 2 }]));
+        for path in [READ, CONFIRM] {
+            let done = site.post(&site.https(path), body(&site)).args(&["--http1.1"]).send();
+            let (text, _) = assert_failed(&done, 502, "GW-UP-HEAD");
+            assert!(text.contains("可能已到达"), "{text}");
+            assert!(done.arrived().is_some_and(|call| call["answered"] == false));
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_breaks_off_for_the_client_too_or_is_502() {
+    let site = Site::start();
+    site.simulator.faults(&json!([{ "kind": "truncate", "times": 2 }]));
+    // a read is on its way to the client already: the connection ends before the announced length
+    let read = site.post(&site.https(READ), body(&site)).args(&["--http1.1"]).try_send();
+    assert_eq!((read.got.exit, read.got.status()), (18, 200), "{}", read.got.said);
+    let record = read.record();
+    assert_eq!((&record["state"], &record["decision"]), (&json!("aborted"), &json!("forwarded")), "{record}");
+    assert_eq!(
+        (&record["response_size"], &record["response_sha256"]),
+        (&json!(read.got.body.len()), &json!(null))
+    );
+    assert_eq!(read.kept("response"), read.got.body);
+    // a confirmation is read whole first
+    let confirm = site.post(&site.https(CONFIRM), body(&site)).args(&["--http1.1"]).send();
+    assert_failed(&confirm, 502, "GW-UP-BODY");
+}
+
+#[test]
+fn a_client_that_breaks_off_in_its_body_sends_nothing_on_when_the_body_must_be_known() {
+    let site = Site::start();
+    let whole = body(&site);
+    let length = (whole.len() + 10).to_string();
+    let call = site.post(&site.http(CONFIRM), whole).args(&["--http1.1", "--max-time", "1"]);
+    let done = call.header("Content-Length", &length).try_send();
+    assert_eq!(done.got.exit, 28, "{}", done.got.said);
+    assert!(done.arrived().is_none());
+    let record = done.record();
+    assert_ne!(record["decision"], "forwarded", "{record}");
+}

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Shared, faults::Fault};
-use crate::domain::{Period, TaxNo};
+use crate::domain::{Money, Period, TaxNo};
 
 /// Answers a control call; wrong input gets HTTP 400 and a sentence.
 pub(super) fn answer(
@@ -90,18 +90,30 @@ fn set_clock(shared: &Shared, body: &[u8]) -> Outcome {
     Ok(json!({ "now": shared.clock.now() }))
 }
 
-/// `{"tax_no", "suspended"}`: the tax office suspends the month's credit, or lifts the suspension.
+/// `{"tax_no", "suspended"?, "month_total"?, "used_elsewhere"?}`: the tax office suspends this month's credit, changes
+/// what it grants, or books invoices that another system of the company issued.
 fn set_credit(shared: &Shared, body: &[u8]) -> Outcome {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Credit {
         tax_no: TaxNo,
-        suspended: bool,
+        suspended: Option<bool>,
+        month_total: Option<Money>,
+        used_elsewhere: Option<Money>,
     }
-    let Credit { tax_no, suspended } = read(body)?;
+    let Credit { tax_no, suspended, month_total, used_elsewhere } = read(body)?;
+    if shared.world.by_tax_no(&tax_no).is_none() {
+        return Err((StatusCode::NOT_FOUND, format!("no company has the tax number {tax_no}")));
+    }
     let mut books = shared.books.lock();
     let account = books.production.account(&tax_no, Period::at(shared.clock.now()));
-    account.suspended = suspended;
+    account.suspended = suspended.unwrap_or(account.suspended);
+    if let Some(total) = month_total {
+        let left = total.saturating_sub(account.downloaded).max(Money::ZERO);
+        account.at_bureau = if total.is_on_demand() { total } else { left };
+        account.month_total = total;
+    }
+    account.used = account.used.saturating_add(used_elsewhere.unwrap_or_default());
     Ok(json!(account))
 }
 

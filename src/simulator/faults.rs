@@ -1,5 +1,6 @@
 //! Scripted failures: which calls they strike, how often, and what happens.
 
+use super::envelope::Form;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,15 +14,17 @@ pub enum Kind {
     Delay,
     /// The answer comes in small pieces, `ms` milliseconds apart.
     Drip,
+    /// The call is carried out; the envelope takes another of its forms, `form` (protocol.md §2).
+    Envelope,
     /// The upload is accepted, and its result is a failure (`02`) with `text`.
     FailUpload,
     /// The call is carried out; the answer is no envelope.
     Malformed,
     /// The call is refused with `code`, one of `refusals.csv`.
     Refuse,
-    /// The connection is closed after the body was read; carried out if `processed`.
+    /// The connection is reset after the body was read; carried out if `processed`.
     ResetAfterRead,
-    /// The connection is closed before the body is read; nothing is carried out.
+    /// The connection is reset before the body is read; nothing is carried out.
     ResetBeforeRead,
     /// No answer ever comes; carried out if `processed`.
     Stall,
@@ -31,6 +34,8 @@ pub enum Kind {
     StuckUpload,
     /// The call is carried out; the answer breaks off in the middle.
     Truncate,
+    /// The call is carried out; `Data` is encrypted with a key that nobody has.
+    WrongKey,
 }
 
 /// One scripted failure.
@@ -45,7 +50,7 @@ pub struct Fault {
     /// Only calls whose path holds this text.
     #[serde(default)]
     pub path: Option<String>,
-    /// How many calls are struck; then the fault is spent.
+    /// How many calls are struck; then the fault is spent. 0 strikes every one.
     #[serde(default = "once")]
     pub times: u32,
     /// How many calls that it would strike pass first.
@@ -66,6 +71,9 @@ pub struct Fault {
     /// Whether the call is carried out before it fails.
     #[serde(default)]
     pub processed: bool,
+    /// The form of the envelope, for `envelope`.
+    #[serde(default)]
+    pub form: Form,
 }
 
 const fn once() -> u32 {
@@ -91,6 +99,7 @@ impl Fault {
             code: None,
             text: None,
             processed: false,
+            form: Form::Usual,
         }
     }
 
@@ -137,10 +146,13 @@ impl Faults {
             fault.skip -= 1;
             return None;
         }
-        fault.times = fault.times.saturating_sub(1);
         let struck = fault.clone();
-        if struck.times == 0 {
-            faults.remove(place);
+        match struck.times {
+            0 => {}
+            1 => {
+                faults.remove(place);
+            }
+            _ => fault.times -= 1,
         }
         Some(struck)
     }

@@ -67,7 +67,7 @@ pub(super) fn admit<'w>(
     let known = catalogue::service(&target.service).ok_or(Refusal::front_door(refusal::UNKNOWN_SERVICE))?;
     check_codes(&target, headers)?;
     let (access, using) = units(shared, headers)?;
-    check_grant(&target, using)?;
+    check_grant(&target, known.class, access, using)?;
     match target.environment {
         Environment::Production => check_production(headers)?,
         Environment::Sandbox => check_sandbox(shared, &target, access, using, headers)?,
@@ -112,17 +112,41 @@ fn units<'w>(shared: &'w Shared, headers: &HeaderMap) -> Result<(&'w Unit, &'w U
     Ok((access, using))
 }
 
-fn check_grant(target: &Target, using: &Unit) -> Result<(), Refusal> {
+/// The capability has the service, and both units have the capability: the access unit must also grant itself.
+fn check_grant(target: &Target, class: ServiceClass, access: &Unit, using: &Unit) -> Result<(), Refusal> {
     if target.capability == NO_CAPABILITY {
         return Ok(());
     }
-    if !catalogue::is_offered(&target.capability, &target.service) {
+    if !offers(&target.capability, &target.service, class) {
         return Err(Refusal::front_door(refusal::NO_SUCH_PAIR));
     }
-    if using.withheld.contains(&target.capability) {
+    let withheld = |unit: &Unit| unit.withheld.contains(&target.capability);
+    if withheld(access) && access.platform_id == using.platform_id {
+        return Err(Refusal::error(refusal::NOT_TOGETHER.0, refusal::CAPABILITY_NOT_GRANTED));
+    }
+    if withheld(access) || withheld(using) {
         return Err(Refusal::front_door(refusal::NOT_GRANTED));
     }
     Ok(())
+}
+
+/// By the catalogue, or because the credit and confirmation services, and with them numbers, results and red-letter
+/// confirmations, exist under every invoicing capability (protocol.md §1).
+fn offers(capability: &str, service: &str, class: ServiceClass) -> bool {
+    if catalogue::is_offered(capability, service) {
+        return true;
+    }
+    let everywhere = match class {
+        ServiceClass::IssueResult
+        | ServiceClass::Precode
+        | ServiceClass::QuotaQuery
+        | ServiceClass::QuotaTransfer
+        | ServiceClass::QuotaValidity
+        | ServiceClass::SummaryQuery
+        | ServiceClass::SummaryUpload => true,
+        ServiceClass::Issue | ServiceClass::Read | ServiceClass::Write => service.contains("HZQRD"),
+    };
+    everywhere && capability.starts_with("202") && catalogue::capability_name(capability).is_some()
 }
 
 /// In production the sandbox flag must be absent or empty (protocol.md §1).
@@ -138,11 +162,11 @@ fn check_sandbox(
     using: &Unit,
     headers: &HeaderMap,
 ) -> Result<(), Refusal> {
-    if target.capability == NO_CAPABILITY {
-        return Ok(());
-    }
     if access.platform_id != using.platform_id {
         return Err(Refusal::front_door(refusal::NO_SUCH_PAIR));
+    }
+    if target.capability == NO_CAPABILITY {
+        return Ok(());
     }
     let started = shared.books.lock().sandbox.sandbox_tests.get(&access.platform_id.folded()).copied();
     let fresh = started.is_some_and(|at| shared.clock.now().duration_since(at).as_hours() < 72);

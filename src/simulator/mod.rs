@@ -15,8 +15,10 @@
 //! Its readers of messages are its own (`wire`), so that a mistake of the gateway's readers is not repeated here.
 //! `docs/simulator.md` tells how to use it.
 
+mod body;
 pub mod books;
 mod control;
+mod envelope;
 pub mod faults;
 mod front_door;
 pub mod refusal;
@@ -31,6 +33,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{net::TcpListener, task::JoinHandle};
 
+pub use self::envelope::Form;
 use self::{
     books::{Rules, SharedBooks},
     faults::Faults,
@@ -196,6 +199,9 @@ fn certificate(nameless: bool) -> Result<(String, Arc<rustls::ServerConfig>), Si
         .map_err(rejected)?;
     Ok((authority.certificate_pem().to_owned(), Arc::new(config)))
 }
+
+#[cfg(test)]
+mod tests;
 
 /// Bytes in lower-case hex.
 fn hex(bytes: &[u8]) -> String {

@@ -1,13 +1,18 @@
 //! TLS and HTTP/1.1, how calls are written down, and how answers are written.
 
-use std::{convert::Infallible, io::Write, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
-use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Frame;
-use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -18,29 +23,33 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Shared, books, control,
+    Shared,
+    body::{Body, compressed, full, pieces},
+    books, control, envelope,
+    envelope::{Answer, Form},
     faults::{Fault, Kind},
     front_door,
-    refusal::{Refusal, Shape},
+    refusal::Refusal,
     services::{self, Visit},
-    sniffer::{Heard, Sniffed},
+    sniffer::{Heard, Resettable, Sniffed},
 };
 use crate::{leqi, shutdown::Shutdown};
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Body = UnsyncBoxBody<Bytes, BoxError>;
-
 /// Bytes of a request that are read.
 const MOST_BODY: usize = 64 << 20;
-/// Answers from this size on are compressed when the client takes gzip.
-const GZIP_FROM: usize = 8 << 10;
 /// For the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// The connection is to be closed without an answer.
+/// The connection is to end without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("closed by a scripted fault")]
-struct Hangup;
+struct Hangup {
+    /// With a reset instead of an orderly end.
+    reset: bool,
+}
+
+const CLOSE: Hangup = Hangup { reset: false };
+const RESET: Hangup = Hangup { reset: true };
 
 /// Accepts until it is stopped.
 pub(super) async fn serve(
@@ -78,10 +87,22 @@ async fn connection(
     shared: Arc<Shared>,
     stopped: Shutdown,
 ) {
-    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let reset = Arc::new(AtomicBool::new(false));
+    let socket = Resettable { tcp: stream, reset: Arc::clone(&reset) };
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(socket)).await else { return };
     let heard = Heard::default();
     let io = Sniffed { inner: stream, heard: heard.clone() };
-    let service = service_fn(move |request| answer(Arc::clone(&shared), client, heard.clone(), request));
+    let service = service_fn(move |request| {
+        let (answer, reset) =
+            (answer(Arc::clone(&shared), client, heard.clone(), request), Arc::clone(&reset));
+        async move {
+            let answered = answer.await;
+            if answered.as_ref().is_err_and(|hangup| hangup.reset) {
+                reset.store(true, Ordering::SeqCst);
+            }
+            answered
+        }
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(300));
     let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
@@ -157,15 +178,6 @@ struct Arrival<'a> {
     head: &'a http::request::Parts,
 }
 
-/// What is to be sent back.
-struct Answer {
-    status: StatusCode,
-    kind: &'static str,
-    body: Vec<u8>,
-    code: String,
-    message: String,
-}
-
 impl Arrival<'_> {
     async fn answer(&self, body: Incoming) -> Result<Response<Body>, Hangup> {
         let fault = self.shared.faults.strike(self.service.as_deref(), self.path);
@@ -173,12 +185,12 @@ impl Arrival<'_> {
             let name = format!("{:?}", fault.kind);
             self.note(|call| call.fault = Some(name));
             if fault.kind == Kind::ResetBeforeRead {
-                return Err(Hangup);
+                return Err(RESET);
             }
         }
         // a client that breaks off has sent no call that could be carried out
         let Ok(body) = Limited::new(body, MOST_BODY).collect().await.map(|body| body.to_bytes()) else {
-            return Err(Hangup);
+            return Err(CLOSE);
         };
         let sha256 = digest(&body);
         self.note(|call| {
@@ -202,16 +214,8 @@ impl Arrival<'_> {
             .filter(|fault| fault.kind == Kind::Refuse)
             .and_then(|fault| Refusal::of_code(fault.code.as_deref().unwrap_or("5001")));
         let answer = match refused {
-            Some(refusal) => refused_answer(&self.request_id(), &refusal, None),
-            None => process(
-                self.shared,
-                &self.request_id(),
-                &self.head.method,
-                self.path,
-                &self.head.headers,
-                body,
-                fault,
-            ),
+            Some(refusal) => envelope::refusal(&refusal, None, &self.request_id(), Form::Usual),
+            None => process(self.shared, &self.request_id(), self.head, body, fault),
         };
         self.note(|call| {
             call.processed = true;
@@ -225,7 +229,7 @@ impl Arrival<'_> {
         let kind = fault.as_ref().map(|fault| fault.kind.clone());
         let pause = fault.as_ref().map_or(Duration::ZERO, Fault::pause);
         match kind {
-            Some(Kind::ResetAfterRead) => return Err(Hangup),
+            Some(Kind::ResetAfterRead) => return Err(RESET),
             Some(Kind::Stall) => std::future::pending::<()>().await,
             Some(Kind::Delay) => sleep(pause).await,
             Some(_) | None => {}
@@ -236,7 +240,7 @@ impl Arrival<'_> {
             let page = Bytes::from(format!("<html><body><h1>{status}</h1></body></html>"));
             return Ok(self.sent(status, "text/html", page.clone(), full(page), false));
         }
-        let Some(mut answer) = answer else { return Err(Hangup) };
+        let Some(mut answer) = answer else { return Err(CLOSE) };
         if kind == Some(Kind::Malformed) {
             answer.body = b"{\"httpStatusCode\":200,\"body\":\"{\\\"Resp".to_vec();
         }
@@ -246,7 +250,11 @@ impl Arrival<'_> {
             Some(Kind::Drip) => pieces(bytes.chunks(64).map(Bytes::copy_from_slice).collect(), false, pause),
             Some(_) | None => full(bytes.clone()),
         };
-        Ok(self.sent(answer.status, answer.kind, bytes, body, gzip))
+        let response = self.sent(answer.status, answer.content_type, bytes, body, gzip);
+        if kind == Some(Kind::Truncate) {
+            self.note(|call| call.answered = false);
+        }
+        Ok(response)
     }
 
     fn sent(
@@ -288,15 +296,17 @@ impl Arrival<'_> {
 fn process(
     shared: &Shared,
     id: &str,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
+    head: &http::request::Parts,
     body: &[u8],
     fault: Option<&Fault>,
 ) -> Answer {
-    let call = match front_door::admit(shared, method, path, headers, body) {
+    let path = head.uri.path();
+    let form = fault.filter(|fault| fault.kind == Kind::Envelope).map(|fault| fault.form).unwrap_or_default();
+    let call = match front_door::admit(shared, &head.method, path, &head.headers, body) {
         Ok(call) => call,
-        Err(refusal) => return refused_answer(id, &refusal, front_key(shared, headers, path).as_ref()),
+        Err(refusal) => {
+            return envelope::refusal(&refusal, front_key(shared, &head.headers, path).as_ref(), id, form);
+        }
     };
     let now = shared.clock.now();
     let served = {
@@ -304,15 +314,11 @@ fn process(
         let book = books.of(call.target.environment);
         services::serve(&mut Visit { call: &call, book, now, fault })
     };
+    let wrong = fault.is_some_and(|fault| fault.kind == Kind::WrongKey);
+    let key = if wrong { leqi::Sm4Key::generate() } else { call.key.clone() };
     match served {
-        Ok(data) => Answer {
-            status: StatusCode::OK,
-            kind: "application/json;charset=UTF-8",
-            body: leqi::write_data(id, &call.key, data.to_string().as_bytes()),
-            code: "00".to_owned(),
-            message: String::new(),
-        },
-        Err(refusal) => refused_answer(id, &refusal, Some(&call.key)),
+        Ok(data) => envelope::data(&data, &key, id, form),
+        Err(refusal) => envelope::refusal(&refusal, Some(&key), id, form),
     }
 }
 
@@ -323,55 +329,6 @@ fn front_key(shared: &Shared, headers: &HeaderMap, path: &str) -> Option<leqi::S
     let sandbox = front_door::target(path)?.environment == crate::domain::Environment::Sandbox;
     let hex = if sandbox { unit.sandbox_sm4_key.as_deref() } else { unit.sm4_key.as_deref() };
     leqi::Sm4Key::from_hex(hex?).ok()
-}
-
-fn refused_answer(id: &str, refusal: &Refusal, key: Option<&leqi::Sm4Key>) -> Answer {
-    let (code, text) = (refusal.code.to_string(), refusal.text.to_string());
-    let json = "application/json;charset=UTF-8";
-    let (status, kind, body) = match (refusal.shape, key) {
-        (Shape::Data, Some(key)) => {
-            let data = serde_json::json!({ "returncode": code, "returnmsg": text });
-            (StatusCode::OK, json, leqi::write_data(id, key, data.to_string().as_bytes()))
-        }
-        (Shape::Data, None) | (Shape::Error, _) => {
-            (StatusCode::OK, json, leqi::write_error(200, id, &code, &text))
-        }
-        (Shape::FrontDoor, _) => {
-            (StatusCode::OK, json, leqi::write_front_door(code.parse().unwrap_or(500), &text))
-        }
-        (Shape::Forbidden, _) => (StatusCode::FORBIDDEN, "text/plain", text.clone().into_bytes()),
-        (Shape::NotFound, _) => (StatusCode::NOT_FOUND, "text/plain", text.clone().into_bytes()),
-    };
-    Answer { status, kind, body, code, message: text }
-}
-
-/// Large answers are compressed for those who take it (protocol.md §2).
-fn compressed(body: Vec<u8>, headers: &HeaderMap) -> (Bytes, bool) {
-    let accepts = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-    if body.len() < GZIP_FROM || !accepts.is_some_and(|value| value.contains("gzip")) {
-        return (body.into(), false);
-    }
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    match gzip.write_all(&body).and_then(|()| gzip.finish()) {
-        Ok(packed) => (packed.into(), true),
-        Err(_) => (body.into(), false),
-    }
-}
-
-fn full(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync()
-}
-
-/// The pieces with a pause before each, and at the end a failure if the body is to break off.
-fn pieces(pieces: Vec<Bytes>, broken: bool, pause: Duration) -> Body {
-    let ends = broken.then(|| Err(BoxError::from(Hangup)));
-    let all = pieces.into_iter().map(|piece| Ok(Frame::data(piece))).chain(ends);
-    let paced = stream::unfold(all, move |mut all| async move {
-        let next = all.next()?;
-        sleep(pause).await;
-        Some((next, all))
-    });
-    StreamBody::new(paced).boxed_unsync()
 }
 
 fn digest(bytes: &[u8]) -> String {

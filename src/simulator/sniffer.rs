@@ -1,13 +1,20 @@
-//! Header names as they were written: HTTP libraries fold their case, and the platform's log must not.
+//! What lies below HTTP: header names as they were written, because HTTP libraries fold their case and the platform's
+//! log must not; and connections that end with a reset when told to.
 
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 /// Bytes kept of what was read since the last answer; heads are shorter.
 const LIMIT: usize = 64 << 10;
@@ -73,5 +80,57 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Sniffed<I> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// A TCP connection that ends with a reset instead of an orderly end once the flag is up.
+#[derive(Debug)]
+pub(super) struct Resettable {
+    pub(super) tcp: TcpStream,
+    pub(super) reset: Arc<AtomicBool>,
+}
+
+impl Resettable {
+    fn is_reset(&self) -> bool {
+        self.reset.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Resettable {
+    fn drop(&mut self) {
+        if self.is_reset() {
+            // without lingering the kernel sends RST; if that cannot be set, an early end is the next best
+            let _ = self.tcp.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Resettable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Resettable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_reset() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_reset() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

@@ -39,7 +39,7 @@ impl Book {
         let count = u16::try_from(count)
             .ok()
             .filter(|count| (1..=MOST_NUMBERS).contains(&i64::from(*count)))
-            .ok_or_else(|| Refusal::field("领用数量应为1至5000"))?;
+            .ok_or_else(|| Refusal::field("lysl应为1至5000"))?;
         if let Some(earlier) = self.range_requests.get(serial).and_then(|first| self.ranges.get(first)) {
             return if earlier.tax_no == *tax_no && earlier.count == count {
                 Ok(earlier.clone())

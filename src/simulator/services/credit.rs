@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Visit, compact};
 use crate::{
-    domain::{Period, TaxNo},
+    domain::{Money, Period, TaxNo},
     simulator::{books::Direction, refusal::Refusal, wire},
 };
 
@@ -26,12 +26,17 @@ pub(super) fn query(visit: &mut Visit<'_>) -> Result<Value, Refusal> {
     let account = visit.book.account(&tax_no, period);
     Ok(json!({
         "ztsxbz": if account.suspended { "Y" } else { "N" },
-        "bysxed": account.month_total,
-        "kysyed": account.at_bureau,
+        "bysxed": written(account.month_total),
+        "kysyed": written(account.at_bureau),
         "yxzed": account.downloaded,
         "yxzwsyed": account.unused(),
         "sq": period.compact(),
     }))
+}
+
+/// On-demand taxpayers get sixteen nines without decimals (protocol.md §3).
+fn written(amount: Money) -> String {
+    if amount.is_on_demand() { "9999999999999999".to_owned() } else { amount.to_string() }
 }
 
 /// `XZTHSXED`.
@@ -48,11 +53,7 @@ pub(super) fn transfer(visit: &mut Visit<'_>) -> Result<Value, Refusal> {
     };
     let amount = fields.amount("sqed")?;
     let serial = fields.text("ywlsh")?;
-    let ids =
-        format!("{}{}", visit.call.using.platform_id, visit.call.access.platform_id).to_ascii_lowercase();
-    if serial.len() != 72 || !serial.to_ascii_lowercase().starts_with(&ids) {
-        return Err(Refusal::field("ywlsh应为使用单位编号、接入单位编号与32位随机码"));
-    }
+    visit.check_serial(&serial)?;
     let transfer = visit.book.transfer(&tax_no, direction, amount, &serial, visit.now)?;
     let (from, to) = transfer.valid;
     Ok(json!({ "syqjq": compact(from), "syqjz": compact(to) }))

@@ -1,5 +1,7 @@
 //! Numbers, uploads and their results.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json, value::RawValue};
 
 use super::Visit;
@@ -28,6 +30,7 @@ pub(super) fn numbers(visit: &mut Visit<'_>) -> Result<Value, Refusal> {
         return Err(Refusal::field("nsrsbh与使用单位不一致"));
     }
     let (count, serial) = (fields.count("lysl")?, fields.text("ywlsh")?);
+    visit.check_serial(&serial)?;
     let range = visit.book.give_numbers(&tax_no, count, &serial, visit.now)?;
     Ok(json!({ "fpqshm": range.first, "fpzzhm": range.last, "lysl": range.count.to_string() }))
 }
@@ -42,6 +45,10 @@ pub(super) fn upload(visit: &mut Visit<'_>) -> Result<Value, Refusal> {
         return Err(Refusal::field("单次上传发票不能超过100张"));
     }
     let drafts = elements.into_iter().map(|element| draft(visit, element)).collect::<Result<Vec<_>, _>>()?;
+    let mut numbers = BTreeSet::new();
+    if let Some(twice) = drafts.iter().find(|draft| !numbers.insert(&draft.number)) {
+        return Err(Refusal::field(&format!("发票号码{}在同一批次中重复", twice.number)));
+    }
     let (fail, stuck) = match visit.fault {
         Some(fault) if fault.kind == Kind::FailUpload => {
             (Some(fault.text.clone().unwrap_or_else(|| "发票校验不通过".to_owned())), false)
@@ -97,7 +104,11 @@ fn draft(visit: &Visit<'_>, element: &RawValue) -> Result<Draft, Refusal> {
     let dated =
         parse_beijing(&dated).map_err(|_| Refusal::field("kprq格式不正确，应为yyyy-MM-dd HH:mm:ss"))?;
     let (net, tax, countable) = amounts(&fields, red)?;
-    let reverses = fields.optional("dylzfphm")?.map(|blue| InvoiceNo::parse(&blue)).transpose();
+    let reverses = fields.optional("dylzfphm")?;
+    if red && reverses.is_none() {
+        return Err(Refusal::field("dylzfphm不能为空"));
+    }
+    let reverses = reverses.map(|blue| InvoiceNo::parse(&blue)).transpose();
     Ok(Draft {
         number,
         red,
@@ -146,8 +157,11 @@ fn amounts(fields: &Fields<'_>, red: bool) -> Result<(Money, Money, Money), Refu
     if lines.is_empty() {
         return Err(Refusal::field("fpmxList不能为空"));
     }
-    let (mut sum, mut countable) = (Money::ZERO, Money::ZERO);
+    let (mut sum, mut countable, mut taxes) = (Money::ZERO, Money::ZERO, None);
     for line in &lines {
+        if let Ok(line_tax) = line.amount("se") {
+            taxes = Some(taxes.unwrap_or(Money::ZERO).saturating_add(line_tax));
+        }
         let amount = line.amount("je")?;
         sum = sum.checked_add(amount).ok_or_else(|| Refusal::field("je合计超出范围"))?;
         if counts(line)? {
@@ -156,6 +170,9 @@ fn amounts(fields: &Fields<'_>, red: bool) -> Result<(Money, Money, Money), Refu
     }
     if sum != net {
         return Err(Refusal::field("明细金额合计与合计金额不一致"));
+    }
+    if taxes.is_some_and(|taxes| taxes != tax) {
+        return Err(Refusal::field("明细税额合计与合计税额不一致"));
     }
     Ok((net, tax, countable))
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{books::Book, faults::Fault, front_door::Admitted, refusal::Refusal};
-use crate::domain::{BEIJING, Day, ServiceClass};
+use crate::domain::{BEIJING, Day, Environment, ServiceClass};
 
 /// What a service works with.
 pub(super) struct Visit<'a> {
@@ -25,8 +25,25 @@ pub(super) struct Visit<'a> {
     pub(super) fault: Option<&'a Fault>,
 }
 
+impl Visit<'_> {
+    /// `ywlsh` is the using unit's id, the access unit's id and 32 characters (protocol.md §3).
+    fn check_serial(&self, serial: &str) -> Result<(), Refusal> {
+        let ids =
+            format!("{}{}", self.call.using.platform_id.folded(), self.call.access.platform_id.folded());
+        let random = serial.to_ascii_lowercase().strip_prefix(&ids).map(str::len);
+        if random == Some(32) {
+            Ok(())
+        } else {
+            Err(Refusal::field("ywlsh应为使用单位编号、接入单位编号与32位随机码"))
+        }
+    }
+}
+
 /// Carries the call out and gives `Data`, with `returncode` `00`.
 pub(super) fn serve(visit: &mut Visit<'_>) -> Result<Value, Refusal> {
+    if visit.call.target.environment == Environment::Sandbox {
+        sandbox::check_parties(visit)?;
+    }
     let service = visit.call.target.service.as_str();
     let carried = match visit.call.class {
         ServiceClass::Issue => invoices::upload(visit),
@@ -41,6 +58,7 @@ pub(super) fn serve(visit: &mut Visit<'_>) -> Result<Value, Refusal> {
         ServiceClass::Write if service.starts_with("QDHZQRDSQ") => red_letters::apply(visit),
         ServiceClass::Write if service.starts_with("QDHZQRDQR") => red_letters::answer(visit),
         ServiceClass::Read if service.starts_with("CXQDHZQRD") => red_letters::query(visit),
+        ServiceClass::Read if service.starts_with("LQSX_") => sandbox::control(visit),
         ServiceClass::Read => reads::answer(visit),
         ServiceClass::Write => Ok(json!({ "sllsh": format!("{:032x}", visit.now.as_microsecond()) })),
     }?;

@@ -1,15 +1,18 @@
 //! An invoicing system: encrypted calls over plain HTTP/1.1, one connection each.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use leqi_gateway::leqi::{self, Payload, Sm4Key};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{SimUnit, Units};
+use super::{SimUnit, Units, message::numbers};
 
 /// What came back.
 #[derive(Clone, Debug)]
@@ -83,6 +86,34 @@ impl Client {
         match send(self.address, request.body(Full::new(Bytes::from(body))).unwrap()).await {
             Some((status, bytes)) => self.read(status, &bytes),
             None => Answer::None,
+        }
+    }
+
+    /// Downloads credit of this month.
+    pub async fn download(&self, tax_no: &str, yuan: &str, serial: &str) -> Answer {
+        let request =
+            json!({ "nsrsbh": tax_no, "ptbh": self.access_id, "sqlx": "0", "sqed": yuan, "ywlsh": serial });
+        self.call("XZTHSXED", &request).await
+    }
+
+    /// Asks for a range of invoice numbers, at most 5000.
+    pub async fn number_range(&self, tax_no: &str, count: usize, serial: &str) -> Vec<String> {
+        let request = json!({ "nsrsbh": tax_no, "lysl": count.to_string(), "ywlsh": serial });
+        let answer = self.call("QDFPPLFM", &request).await;
+        numbers(answer.data()["fpqshm"].as_str().unwrap(), count)
+    }
+
+    /// The results of an upload once all its invoices are decided.
+    pub async fn result(&self, acceptance_no: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer = self.call("CXQDFPSCJG", &json!({ "sllsh": acceptance_no })).await;
+            let list = answer.data()["resultList"].clone();
+            if list.as_array().unwrap().iter().all(|row| row["status"] != "01") {
+                return list;
+            }
+            assert!(Instant::now() < deadline, "{list}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 

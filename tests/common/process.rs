@@ -24,6 +24,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts it and gives the first line of standard output that starts with `ready`.
     fn start(mut command: Command, log: &Path) -> (Self, String) {
         let log_file = std::fs::File::options().create(true).append(true).open(log).unwrap();
@@ -107,6 +112,11 @@ impl Simulator {
         self.control(&[], "/_sim/books")
     }
 
+    /// Everything it knows but the calls that it received.
+    pub fn books_without_calls(&self) -> Value {
+        self.control(&[], "/_sim/books?calls=false")
+    }
+
     /// Scripts faults.
     pub fn faults(&self, faults: &Value) {
         self.control(&["--json", &faults.to_string()], "/_sim/faults");
@@ -144,6 +154,17 @@ impl Gateway {
 
     /// The same, with more lines at the end of its configuration.
     pub fn start_with(dir: &Path, simulator: &Simulator, more: &str) -> Self {
+        Self::start_by(binary(), dir, simulator, more)
+    }
+
+    /// The same, where a file that reaches `RLIMIT_FSIZE` fails to grow instead of ending the process.
+    pub fn start_with_failing_limits(dir: &Path, simulator: &Simulator) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_leqi-gateway")]);
+        Self::start_by(shell, dir, simulator, "")
+    }
+
+    fn start_by(mut command: Command, dir: &Path, simulator: &Simulator, more: &str) -> Self {
         if !dir.join("certs/server.pem").exists() {
             let out = binary()
                 .current_dir(dir)
@@ -154,7 +175,6 @@ impl Gateway {
         }
         std::fs::write(dir.join("gateway.toml"), config(simulator) + more).unwrap();
         let token = Self::token(dir);
-        let mut command = binary();
         command.current_dir(dir).args(["serve", "--config", "gateway.toml"]);
         let (process, ready) = Running::start(command, &dir.join("gateway.log"));
         let address = |name: &str| -> Vec<SocketAddr> {

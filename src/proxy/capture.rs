@@ -44,12 +44,13 @@ struct Tape {
     size: u64,
     digest: digest::Context,
     ended: bool,
+    broken: bool,
 }
 
 impl Tape {
     fn new(limit: usize) -> Self {
         let digest = digest::Context::new(&digest::SHA256);
-        Self { limit, chunks: Vec::new(), kept: 0, size: 0, digest, ended: false }
+        Self { limit, chunks: Vec::new(), kept: 0, size: 0, digest, ended: false, broken: false }
     }
 
     fn write(&mut self, data: &Bytes) {
@@ -99,8 +100,18 @@ impl Recording {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).captured()
     }
 
+    /// Whether the source of the body failed before its end.
+    #[must_use]
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).broken
+    }
+
     fn write(&self, data: &Bytes) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).write(data);
+    }
+
+    fn break_off(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).broken = true;
     }
 
     fn end(&self) {
@@ -147,7 +158,8 @@ where
                 }
             }
             Poll::Ready(None) => self.recording.end(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => self.recording.break_off(),
+            Poll::Pending => {}
         }
         polled
     }

@@ -7,7 +7,7 @@ use http::{Response, request, response};
 
 use super::{
     Call, GatewayError, Proxy,
-    capture::{Captured, End},
+    capture::{Captured, End, Recording},
     headers,
     metrics::Outcome,
 };
@@ -26,6 +26,8 @@ pub(super) struct Exchange {
     record: Option<Box<Record>>,
     opened: Instant,
     sent: Option<Instant>,
+    /// The request's body, while it passes.
+    passing: Option<Recording>,
     upstream_us: Option<u64>,
 }
 
@@ -52,6 +54,7 @@ impl Exchange {
             record: Some(Box::new(record)),
             opened: Instant::now(),
             sent: None,
+            passing: None,
             upstream_us: None,
         }
     }
@@ -143,6 +146,20 @@ impl Exchange {
         self.sent = Some(Instant::now());
     }
 
+    /// The same for a body that is recorded while it passes.
+    pub(super) fn streaming(&mut self, passing: Recording) {
+        self.passing = Some(passing);
+        self.sending();
+    }
+
+    /// Notes as much of a passing request body as passed until now.
+    pub(super) fn requested_by_now(&mut self) {
+        if let Some(passing) = &self.passing {
+            let captured = passing.captured();
+            self.requested(captured);
+        }
+    }
+
     /// Notes the head of the upstream's answer.
     pub(super) fn answered(&mut self, head: &response::Parts) {
         self.change(|record| {
@@ -201,6 +218,7 @@ impl Exchange {
             if failed { (Decision::Failed, Outcome::Failed) } else { (Decision::Refused, Outcome::Refused) };
         tracing::info!(exchange = %self.id(), code = error.code(), %error, "answered by the gateway itself");
         proxy.metrics.answered_itself(error.code());
+        self.requested_by_now();
         self.answered_with(&error, &response, body);
         if let Some(record) = self.close(decision, State::Complete, outcome) {
             proxy.store(*record).await;
@@ -248,8 +266,19 @@ impl Exchange {
 impl Drop for Exchange {
     /// The client left before there was an answer.
     fn drop(&mut self) {
+        if self.record.is_none() {
+            return;
+        }
         self.received_by_now();
-        if let Some(record) = self.close(Decision::Forwarded, State::Aborted, Outcome::Aborted) {
+        self.requested_by_now();
+        let decision = if self.sent.is_some() {
+            Decision::Forwarded
+        } else {
+            let code = GatewayError::ClientBody(String::new()).code();
+            self.change(|record| record.decision_code = Some(code.to_owned()));
+            Decision::Refused
+        };
+        if let Some(record) = self.close(decision, State::Aborted, Outcome::Aborted) {
             let proxy = Arc::clone(&self.proxy);
             self.proxy.tasks.spawn(async move { proxy.enqueue(*record).await });
         }

@@ -1,12 +1,19 @@
 //! Sending a call upstream and taking the answer, unchanged to the byte.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, request, response};
+use http::{HeaderMap, HeaderValue, Request, Response, header, request, response};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 
 use super::{Call, GatewayError, headers};
 use crate::upstream::{Body, BoxError, SendError};
+
+/// Bytes of a request over the limit that are taken before it is refused.
+const DISCARDED: usize = 64 << 20;
+/// For how long they are taken.
+const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// The request as it goes upstream: path, query, body and end-to-end headers as they came.
 pub(super) fn upstream_request(call: &Call, mut head: request::Parts, body: Body) -> Request<Body> {
@@ -63,18 +70,43 @@ pub(super) async fn read_answer(mut body: Body, limit: usize) -> Read {
 ///
 /// # Errors
 /// When the client breaks off or sends more than the limit.
-pub(super) async fn read_request<B>(body: B, limit: usize) -> Result<Bytes, GatewayError>
+pub(super) async fn read_request<B>(
+    headers: &HeaderMap,
+    mut body: B,
+    limit: usize,
+) -> Result<Bytes, GatewayError>
 where
-    B: HttpBody<Data = Bytes>,
+    B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    match http_body_util::Limited::new(body, limit).collect().await {
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 && headers.contains_key(header::EXPECT) {
+        // it waits to hear whether it may send at all
+        return Err(GatewayError::BodyTooLarge(limit));
+    }
+    match http_body_util::Limited::new(&mut body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            discard(body).await;
             Err(GatewayError::BodyTooLarge(limit))
         }
         Err(error) => Err(GatewayError::ClientBody(error.to_string())),
     }
+}
+
+/// Takes what a client goes on sending, within limits. A connection that is closed before is reset, and most clients
+/// never see the answer then.
+async fn discard<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) {
+    let rest = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await
+            && taken < DISCARDED
+        {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // whoever is slower than this loses the sentence, not the call
+    let _ = tokio::time::timeout(DISCARD_TIME, rest).await;
 }
 
 /// The error that stands for a failed send.

@@ -49,7 +49,7 @@ impl Proxy {
         if streams(&call, &head) {
             return self.stream(exchange, call, head, body).await;
         }
-        let bytes = match forward::read_request(body, self.config.buffer_limit).await {
+        let bytes = match forward::read_request(&head.headers, body, self.config.buffer_limit).await {
             Ok(bytes) => bytes,
             Err(error) => return exchange.finish_with(error).await,
         };
@@ -75,11 +75,14 @@ impl Proxy {
         let is_head = head.method == Method::HEAD;
         let body = Recorded::new(body.map_err(Into::into), sent.clone()).boxed_unsync();
         let request = forward::upstream_request(&call, head, body);
-        exchange.sending();
+        exchange.streaming(sent.clone());
         let response = match call.route.upstream.send(request).await {
             Ok(response) => response,
             Err(error) => {
-                exchange.requested(sent.captured());
+                if sent.is_broken() {
+                    // the client is gone; the platform did nothing wrong
+                    return GatewayError::ClientBody(error.to_string()).answer(exchange.id()).0;
+                }
                 return exchange.finish_with(forward::failure(&error)).await;
             }
         };
@@ -87,7 +90,7 @@ impl Proxy {
         exchange.answered(&head);
         let key = self.services.registry.key_for(exchange.access_id(), call.route.environment);
         let received = Recording::new(self.services.log.body_limit());
-        let passing = Passing { exchange, key, sent, received: received.clone() };
+        let passing = Passing { exchange, key, received: received.clone() };
         if is_head || body.is_end_stream() {
             passing.finish(End::Whole).await;
             return forward::client_response(head, body);
@@ -212,7 +215,6 @@ fn check_sandbox_flag(call: &Call, headers: &mut HeaderMap) -> Result<(), Gatewa
 struct Passing {
     exchange: Exchange,
     key: Option<Sm4Key>,
-    sent: Recording,
     received: Recording,
 }
 
@@ -223,8 +225,8 @@ impl Passing {
 
     /// Notes both bodies as far as they passed.
     fn complete(self) -> Exchange {
-        let Self { mut exchange, key, sent, received } = self;
-        exchange.requested(sent.captured());
+        let Self { mut exchange, key, received } = self;
+        exchange.requested_by_now();
         exchange.understood_request(key.as_ref());
         exchange.received(received.captured(), key.as_ref());
         exchange

@@ -129,16 +129,3 @@ fn an_answer_that_breaks_off_breaks_off_for_the_client_too_or_is_502() {
     let confirm = site.post(&site.https(CONFIRM), body(&site)).args(&["--http1.1"]).send();
     assert_failed(&confirm, 502, "GW-UP-BODY");
 }
-
-#[test]
-fn a_client_that_breaks_off_in_its_body_sends_nothing_on_when_the_body_must_be_known() {
-    let site = Site::start();
-    let whole = body(&site);
-    let length = (whole.len() + 10).to_string();
-    let call = site.post(&site.http(CONFIRM), whole).args(&["--http1.1", "--max-time", "1"]);
-    let done = call.header("Content-Length", &length).try_send();
-    assert_eq!(done.got.exit, 28, "{}", done.got.said);
-    assert!(done.arrived().is_none());
-    let record = done.record();
-    assert_ne!(record["decision"], "forwarded", "{record}");
-}

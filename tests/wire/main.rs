@@ -8,6 +8,8 @@
 mod common;
 
 mod answers;
+mod clients;
+mod crowd;
 mod exactness;
 mod failures;
 mod framing;

@@ -45,6 +45,12 @@ pub(crate) fn decrypt(key: &str, data: &str) -> serde_json::Value {
     serde_json::from_slice(&plain).unwrap()
 }
 
+/// SHA-256 in hex of every file, in this order.
+pub(crate) fn sha256_of_files(files: &[std::path::PathBuf]) -> Vec<String> {
+    let lines = String::from_utf8(run("sha256sum", files, b"")).unwrap();
+    lines.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+}
+
 /// SHA-256 in hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     let line = String::from_utf8(run("sha256sum", [] as [&str; 0], bytes)).unwrap();

@@ -165,7 +165,8 @@ fn beijing(month: Period, day: i8, hour: i8) -> anyhow::Result<Timestamp> {
 fn folder(now: Timestamp) -> anyhow::Result<Folder> {
     let name = format!("leqi-gateway-demo-{}-{}", std::process::id(), now.as_microsecond());
     let path = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    // not create_dir_all: a folder that is there already is somebody else's
+    std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
     Ok(Folder(path))
 }
 

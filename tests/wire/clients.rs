@@ -13,7 +13,7 @@ const CONFIRM: &str = "/access/v2/invoke/202007/SCFPHZQRXX";
 /// A call whose body takes longer than the client waits.
 fn break_off<'s>(site: &'s Site, url: &str, option: &str) -> Done<'s> {
     let call = site.post(url, vec![b'A'; 400_000]);
-    let done = call.args(&[option, "--limit-rate", "20k", "--max-time", "1", "-H", "Expect:"]).try_send();
+    let done = call.args(&[option, "--limit-rate", "20k", "--max-time", "2", "-H", "Expect:"]).try_send();
     assert_eq!(done.got.exit, 28, "{}", done.got.said);
     done
 }

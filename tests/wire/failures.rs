@@ -18,11 +18,11 @@ fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// `/NAME/access/…` leads to this address with little patience.
-fn upstream(simulator: &Simulator, name: &str, address: SocketAddr) -> String {
+/// `/NAME/access/…` leads to this address; with little patience in one step.
+fn upstream(simulator: &Simulator, name: &str, address: SocketAddr, patience: &str) -> String {
     format!(
         "[[upstream]]\nname = \"{name}\"\nbase_url = \"https://lqpt.chinatax.gov.cn:{}\"\nca_file = \"{}\"\n\
-         addresses = [\"{address}\"]\nresponse_timeout = \"400ms\"\nbody_timeout = \"400ms\"\ntls_timeout = \"400ms\"\n\
+         addresses = [\"{address}\"]\n{patience} = \"400ms\"\n\
          [[route]]\nprefix = \"/{name}/\"\nreplace = \"/\"\nupstream = \"{name}\"\n",
         simulator.address.port(),
         simulator.dir.path().join("ca.pem").display(),
@@ -48,7 +48,8 @@ fn assert_failed(done: &Done<'_>, status: u16, code: &str) -> (String, Value) {
 
 #[test]
 fn a_platform_that_cannot_be_reached_is_502_and_nothing_was_sent() {
-    let site = Site::start_with(&[], |simulator| upstream(simulator, "down", closed_port()));
+    let site =
+        Site::start_with(&[], |simulator| upstream(simulator, "down", closed_port(), "response_timeout"));
     for path in [READ, CONFIRM] {
         let done = site.post(&site.https(&format!("/down{path}")), body(&site)).args(&["--http1.1"]).send();
         let (text, _) = assert_failed_unless_unread(&done, path);
@@ -70,8 +71,21 @@ fn assert_failed_unless_unread(done: &Done<'_>, path: &str) -> (String, Value) {
 }
 
 #[test]
+fn a_platform_whose_name_nobody_knows_is_502() {
+    let site = Site::start_with(&[], |_| {
+        "[[upstream]]\nname = \"lost\"\nbase_url = \"https://lqpt.invalid:8443\"\n\
+         [[route]]\nprefix = \"/lost/\"\nreplace = \"/\"\nupstream = \"lost\"\n"
+            .to_owned()
+    });
+    let done = site.post(&site.https(&format!("/lost{CONFIRM}")), body(&site)).args(&["--http1.1"]).send();
+    let (text, _) = assert_failed(&done, 502, "GW-UP-DNS");
+    assert!(text.contains("DNS") && text.contains("没有发出"), "{text}");
+}
+
+#[test]
 fn a_platform_that_takes_the_call_and_stays_silent_is_504_and_may_have_it() {
-    let site = Site::start_with(&[], |simulator| upstream(simulator, "slow", simulator.address));
+    let site =
+        Site::start_with(&[], |simulator| upstream(simulator, "slow", simulator.address, "response_timeout"));
     site.simulator.faults(&json!([{ "kind": "stall", "times": 4 }]));
     // over HTTP/2 the end of an empty body is a frame of its own
     for (path, body, option) in [
@@ -91,7 +105,7 @@ fn a_platform_that_takes_the_call_and_stays_silent_is_504_and_may_have_it() {
 fn a_port_that_says_nothing_in_the_handshake_is_502() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    let site = Site::start_with(&[], |simulator| upstream(simulator, "mute", address));
+    let site = Site::start_with(&[], |simulator| upstream(simulator, "mute", address, "tls_timeout"));
     let done = site.post(&site.https(&format!("/mute{CONFIRM}")), body(&site)).args(&["--http1.1"]).send();
     assert_failed(&done, 502, "GW-UP-TLS");
     drop(silent);
@@ -127,5 +141,21 @@ fn an_answer_that_breaks_off_breaks_off_for_the_client_too_or_is_502() {
     assert_eq!(read.kept("response"), read.got.body);
     // a confirmation is read whole first
     let confirm = site.post(&site.https(CONFIRM), body(&site)).args(&["--http1.1"]).send();
+    assert_failed(&confirm, 502, "GW-UP-BODY");
+}
+
+#[test]
+fn an_answer_that_stands_still_ends_in_time() {
+    let site =
+        Site::start_with(&[], |simulator| upstream(simulator, "slow", simulator.address, "body_timeout"));
+    site.simulator.faults(&json!([{ "kind": "drip", "times": 3, "ms": 60_000 }]));
+    for (option, exit) in [("--http1.1", 18), ("--http2", 92)] {
+        let url = site.https(&format!("/slow{READ}"));
+        let read = site.post(&url, body(&site)).args(&[option, "--max-time", "20"]).try_send();
+        assert_eq!((read.got.exit, read.got.status()), (exit, 200), "{}", read.got.said);
+        let record = read.record();
+        assert_eq!((&record["state"], &record["response_sha256"]), (&json!("aborted"), &json!(null)));
+    }
+    let confirm = site.post(&site.https(&format!("/slow{CONFIRM}")), body(&site)).send();
     assert_failed(&confirm, 502, "GW-UP-BODY");
 }

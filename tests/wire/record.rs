@@ -52,11 +52,11 @@ fn the_record_of_a_read_names_everything_that_passed() {
 #[test]
 fn a_client_that_leaves_in_the_middle_of_an_answer_is_seen_in_the_log() {
     let site = Site::start();
-    site.simulator.faults(&json!([{ "kind": "drip", "service": "CXNSRJBXX", "ms": 1000 }]));
+    site.simulator.faults(&json!([{ "kind": "drip", "service": "CXNSRJBXX", "ms": 5000 }]));
     let json = json!({ "nsrsbh": site.unit().tax_no }).to_string();
     let url = site.https("/access/v2/invoke/202007/CXNSRJBXX");
     let done =
-        site.post(&url, encrypt(&site.key(), &json)).args(&["--http1.1", "--max-time", "1.5"]).try_send();
+        site.post(&url, encrypt(&site.key(), &json)).args(&["--http1.1", "--max-time", "3"]).try_send();
     assert_eq!(done.got.exit, 28, "{}", done.got.said);
     let record = done.record();
     assert_eq!((&record["state"], &record["status"]), (&json!("aborted"), &json!(200)), "{record}");

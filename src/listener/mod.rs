@@ -2,6 +2,7 @@
 //! flight.
 
 mod error;
+mod metrics;
 mod peer;
 
 use std::{
@@ -20,23 +21,25 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use prometheus::{IntCounterVec, IntGaugeVec};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
+use metrics::Gauge;
+
 pub use error::ListenError;
+pub use metrics::ListenerMetrics;
 pub use peer::Peer;
 
-use crate::{
-    shutdown::Shutdown,
-    telemetry::metrics::{MetricError, Metrics},
-};
+use crate::shutdown::Shutdown;
+
+/// How long a connection that was open when the drain began may take to its first call.
+const FIRST_CALL: Duration = Duration::from_secs(1);
 
 /// One listener.
 #[derive(Clone, Debug)]
@@ -67,30 +70,6 @@ impl Config {
             header_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
         }
-    }
-}
-
-/// Figures of all listeners together.
-#[derive(Clone, Debug)]
-pub struct ListenerMetrics {
-    connections: IntGaugeVec,
-    rejected: IntCounterVec,
-}
-
-impl ListenerMetrics {
-    /// Registers them.
-    ///
-    /// # Errors
-    /// When one is registered already.
-    pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
-        Ok(Self {
-            connections: metrics.gauges("connections", "Open connections of clients.", &["listener"])?,
-            rejected: metrics.counters(
-                "connections_failed_total",
-                "Connections that ended before their first request, by reason (accept, handshake, timeout).",
-                &["listener", "reason"],
-            )?,
-        })
     }
 }
 
@@ -144,17 +123,22 @@ impl Bound {
                 accepted = accept(&self.socket, &room) => accepted,
             };
             match accepted {
-                Ok((stream, address, permit)) => {
-                    let line = Arc::clone(&line);
-                    tasks.spawn(async move {
-                        line.connection(stream, address).await;
-                        drop(permit);
-                    });
+                Ok(accepted) => {
+                    tasks.spawn(Arc::clone(&line).connection(accepted));
                 }
                 Err(error) => line.accept_failed(&error).await,
             }
         }
-        drop(self.socket);
+        match close(self.socket, &room) {
+            Ok(last) => {
+                for accepted in last {
+                    tasks.spawn(Arc::clone(&line).connection(accepted));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, listener = %self.address, "connections that waited to be accepted are dropped");
+            }
+        }
         tasks.close();
         let deadline = sleep(self.config.drain_timeout);
         tokio::select! {
@@ -165,10 +149,24 @@ impl Bound {
     }
 }
 
-async fn accept(
-    socket: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+/// A connection with its place among all that the listener may have.
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+/// Closes the socket, but takes whoever waits in the kernel's queue before: they are connected for all they know, and
+/// would be reset.
+fn close(socket: TcpListener, room: &Arc<Semaphore>) -> io::Result<Vec<Accepted>> {
+    let socket = socket.into_std()?;
+    let mut last = Vec::new();
+    while let Ok(permit) = Arc::clone(room).try_acquire_owned()
+        && let Ok((stream, address)) = socket.accept()
+    {
+        stream.set_nonblocking(true)?;
+        last.push((TcpStream::from_std(stream)?, address, permit));
+    }
+    Ok(last)
+}
+
+async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> io::Result<Accepted> {
     let permit = match Arc::clone(room).try_acquire_owned() {
         Ok(permit) => permit,
         Err(_) => {
@@ -218,7 +216,7 @@ where
     }
 
     /// One connection from its handshake to its end.
-    async fn connection(&self, stream: TcpStream, address: SocketAddr) {
+    async fn connection(self: Arc<Self>, (stream, address, _permit): Accepted) {
         let _open = Gauge::up(self.metrics.connections.with_label_values(&[self.name]));
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, client = %address, "TCP_NODELAY could not be set");
@@ -245,15 +243,23 @@ where
     {
         let handler = self.handler.clone();
         let client = peer.address;
+        let asked = Arc::new(Notify::new());
+        let calls = Arc::clone(&asked);
         let service = service_fn(move |request| {
+            calls.notify_one();
             let answer = handler(peer.clone(), request);
             async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let builder = if http2 { &self.http2 } else { &self.http1 };
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        // hyper closes a connection that has not read its first call yet at once, also when the call is on its way
+        let drained = async {
+            self.shutdown.draining().await;
+            let _ = timeout(FIRST_CALL, asked.notified()).await;
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.shutdown.draining() => {
+            () = drained => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection.as_mut() => ended,
@@ -311,20 +317,4 @@ fn builders(header_timeout: Duration) -> (Builder<TokioExecutor>, Builder<TokioE
         .keep_alive_timeout(Duration::from_secs(20))
         .auto_date_header(false);
     (http1, http2)
-}
-
-/// A gauge that is one higher while this lives.
-struct Gauge(prometheus::IntGauge);
-
-impl Gauge {
-    fn up(gauge: prometheus::IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Gauge {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }

@@ -72,7 +72,8 @@ impl Load {
             let mut client = self.client.clone();
             client.address = *self.address.lock().unwrap();
             let answer = client.call(service, json).await;
-            let failed = matches!(&answer, Answer::None | Answer::Error { status: 500.., .. });
+            let failed =
+                matches!(&answer, Answer::None | Answer::Unreachable | Answer::Error { status: 500.., .. });
             if !failed {
                 return answer;
             }
@@ -102,7 +103,7 @@ impl Load {
                 }
                 // the answer was lost before, and the platform has it
                 Answer::Error { text, .. } if text.contains("已存在") => {}
-                other @ (Answer::Data(_) | Answer::Error { .. } | Answer::None) => {
+                other @ (Answer::Data(_) | Answer::Error { .. } | Answer::None | Answer::Unreachable) => {
                     panic!("{upload}: {other:?}")
                 }
             }

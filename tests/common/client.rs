@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use leqi_gateway::leqi::{self, Payload, Sm4Key};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::{SimUnit, Units, message::numbers};
 
@@ -21,8 +22,10 @@ pub enum Answer {
     Data(Value),
     /// An error in the envelope: HTTP status, code, text.
     Error { status: u16, code: String, text: String },
-    /// No answer: the connection failed or broke off.
+    /// No answer: the connection broke off.
     None,
+    /// No answer: there was no connection.
+    Unreachable,
 }
 
 impl Answer {
@@ -30,7 +33,7 @@ impl Answer {
         match self {
             Self::Data(data) => data["returncode"].as_str().unwrap_or(""),
             Self::Error { code, .. } => code,
-            Self::None => "",
+            Self::None | Self::Unreachable => "",
         }
     }
 
@@ -83,7 +86,8 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        match send(self.address, request.body(Full::new(Bytes::from(body))).unwrap()).await {
+        let Ok(stream) = TcpStream::connect(self.address).await else { return Answer::Unreachable };
+        match send_on(stream, request.body(Full::new(Bytes::from(body))).unwrap()).await {
             Some((status, bytes)) => self.read(status, &bytes),
             None => Answer::None,
         }
@@ -139,7 +143,10 @@ impl Client {
 
 /// Sends a request on a connection of its own; `None` when it broke off.
 pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Option<(u16, Bytes)> {
-    let stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    send_on(TcpStream::connect(address).await.ok()?, request).await
+}
+
+async fn send_on(stream: TcpStream, request: Request<Full<Bytes>>) -> Option<(u16, Bytes)> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let driver = tokio::spawn(connection);
     let response = sender.send_request(request).await.ok()?;

@@ -10,12 +10,9 @@ use ipnet::IpNet;
 use super::{Listen, kinds, section::Section};
 use crate::{
     listener,
+    proxy::Admission,
     tls::{self, CertificateFiles},
 };
-
-/// Private, loopback and link-local networks: who is served when nothing is said.
-const PRIVATE: [&str; 7] =
-    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "fc00::/7", "::1/128"];
 
 /// One `[[listen]]`.
 pub(super) fn data_plane(mut section: Section<'_>) -> Option<Listen> {
@@ -120,7 +117,7 @@ fn allow(section: &mut Section<'_>) -> Vec<IpNet> {
         if world {
             section.error("allow_world", "means nothing without allow = [\"0.0.0.0/0\"]; delete it");
         }
-        return PRIVATE.iter().filter_map(|block| block.parse().ok()).collect();
+        return Admission::default().networks().to_vec();
     };
     let open = allow.iter().find(|block| block.prefix_len() < 8 && !is_private(block));
     match (open, world) {

@@ -4,6 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+/// Who is served when nothing is said: private, loopback and link-local networks.
+const PRIVATE: [&str; 7] =
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "fc00::/7", "::1/128"];
+
 /// The networks that may call a listener. An open proxy gets the company's address banned (protocol.md §2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
@@ -17,6 +21,12 @@ impl Admission {
         Self { allow }
     }
 
+    /// The networks.
+    #[must_use]
+    pub fn networks(&self) -> &[IpNet] {
+        &self.allow
+    }
+
     /// Whether a client with this address may call; IPv4 addresses mapped into IPv6 count as IPv4.
     #[must_use]
     pub fn admits(&self, client: IpAddr) -> bool {
@@ -26,10 +36,9 @@ impl Admission {
 }
 
 impl Default for Admission {
-    /// Loopback and private addresses (RFC 1918, RFC 4193).
+    /// Loopback, private and link-local addresses (RFC 1918, RFC 4193, RFC 3927).
     fn default() -> Self {
-        let nets = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fc00::/7", "::1/128"];
-        Self { allow: nets.iter().filter_map(|net| net.parse().ok()).collect() }
+        Self { allow: PRIVATE.iter().filter_map(|net| net.parse().ok()).collect() }
     }
 }
 
@@ -40,7 +49,7 @@ mod tests {
     #[test]
     fn private_addresses_are_admitted_and_others_are_not_by_default() {
         let admission = Admission::default();
-        assert_eq!(admission.allow.len(), 6);
+        assert_eq!(admission.allow.len(), PRIVATE.len());
         for inside in
             ["10.1.2.3", "172.31.0.1", "192.168.9.9", "127.0.0.1", "::1", "fd00::1", "::ffff:10.0.0.1"]
         {

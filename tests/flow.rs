@@ -7,7 +7,7 @@ mod common;
 use common::{
     client::{Answer, Client},
     eventually,
-    message::{invoice, numbers, serial},
+    message::{invoice, serial},
     process::{Gateway, Simulator},
 };
 use serde_json::{Value, json};
@@ -21,44 +21,18 @@ fn set_up() -> (Simulator, Gateway, tempfile::TempDir) {
     (simulator, gateway, dir)
 }
 
-async fn download(client: &Client, tax_no: &str, yuan: &str, serial: &str) -> Answer {
-    let request =
-        json!({ "nsrsbh": tax_no, "ptbh": client.access_id, "sqlx": "0", "sqed": yuan, "ywlsh": serial });
-    client.call("XZTHSXED", &request).await
-}
-
-async fn number_range(client: &Client, tax_no: &str, count: usize, serial: &str) -> Vec<String> {
-    let request = json!({ "nsrsbh": tax_no, "lysl": count.to_string(), "ywlsh": serial });
-    let answer = client.call("QDFPPLFM", &request).await;
-    numbers(answer.data()["fpqshm"].as_str().unwrap(), count)
-}
-
-/// The result of an upload once it is decided.
-async fn result(client: &Client, acceptance_no: &str) -> Value {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    loop {
-        let answer = client.call("CXQDFPSCJG", &json!({ "sllsh": acceptance_no })).await;
-        let list = answer.data()["resultList"].clone();
-        if list.as_array().unwrap().iter().all(|row| row["status"] != "01") {
-            return list;
-        }
-        assert!(std::time::Instant::now() < deadline, "{list}");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invoice_goes_through_with_its_credit_and_is_found_in_the_log_in_clear() {
     let (simulator, gateway, _dir) = set_up();
     let unit = simulator.units.using().clone();
     let client = Client::new(gateway.plain, &simulator.units, &unit);
 
-    let downloaded = download(&client, &unit.tax_no, "1000.00", &serial(&unit, 1)).await;
+    let downloaded = client.download(&unit.tax_no, "1000.00", &serial(&unit, 1)).await;
     assert_eq!(downloaded.code(), "00", "{downloaded:?}");
-    let number = number_range(&client, &unit.tax_no, 10, &serial(&unit, 2)).await.remove(0);
+    let number = client.number_range(&unit.tax_no, 10, &serial(&unit, 2)).await.remove(0);
     let upload = client.call("QDFPSC", &json!([invoice(&unit, &number, 40_000)])).await;
     assert_eq!(upload.code(), "00", "{upload:?}");
-    let results = result(&client, upload.data()["sllsh"].as_str().unwrap()).await;
+    let results = client.result(upload.data()["sllsh"].as_str().unwrap()).await;
     assert_eq!(results[0]["status"], "00", "{results}");
 
     let (status, quota) = gateway.api("GET", &format!("/quotas/{}", unit.tax_no), None);
@@ -86,8 +60,8 @@ async fn what_the_platform_would_refuse_is_refused_here_with_a_better_sentence()
     let (simulator, gateway, _dir) = set_up();
     let unit = simulator.units.using().clone();
     let client = Client::new(gateway.plain, &simulator.units, &unit);
-    download(&client, &unit.tax_no, "100.00", &serial(&unit, 1)).await;
-    let range = number_range(&client, &unit.tax_no, 200, &serial(&unit, 2)).await;
+    client.download(&unit.tax_no, "100.00", &serial(&unit, 1)).await;
+    let range = client.number_range(&unit.tax_no, 200, &serial(&unit, 2)).await;
     let uploads = |calls: &[Value]| calls.iter().filter(|call| call["service"] == "QDFPSC").count();
 
     let short = client.call("QDFPSC", &json!([invoice(&unit, &range[0], 10_001)])).await;
@@ -132,8 +106,8 @@ async fn a_service_that_nobody_knows_is_forwarded_unless_it_carries_invoices() {
     let client = Client::new(gateway.plain, &simulator.units, &unit);
     let forwarded = client.call("XINFUWU", &json!({ "nsrsbh": unit.tax_no })).await;
     assert_eq!(forwarded.code(), "4061", "{forwarded:?}");
-    download(&client, &unit.tax_no, "1.00", &serial(&unit, 1)).await;
-    let number = number_range(&client, &unit.tax_no, 1, &serial(&unit, 2)).await.remove(0);
+    client.download(&unit.tax_no, "1.00", &serial(&unit, 1)).await;
+    let number = client.number_range(&unit.tax_no, 1, &serial(&unit, 2)).await.remove(0);
     let disguised = client.call("XINFUWU", &json!([invoice(&unit, &number, 40_000)])).await;
     assert!(disguised.code().starts_with("GW-QUOTA"), "{disguised:?}");
     assert!(gateway.metrics().contains("leqi_gateway_disguised_uploads_total 1"));
@@ -145,8 +119,8 @@ async fn a_failed_result_gives_the_credit_back_and_an_unclear_answer_keeps_it() 
     let (simulator, gateway, _dir) = set_up();
     let unit = simulator.units.using().clone();
     let client = Client::new(gateway.plain, &simulator.units, &unit);
-    download(&client, &unit.tax_no, "1000.00", &serial(&unit, 1)).await;
-    let range = number_range(&client, &unit.tax_no, 10, &serial(&unit, 2)).await;
+    client.download(&unit.tax_no, "1000.00", &serial(&unit, 1)).await;
+    let range = client.number_range(&unit.tax_no, 10, &serial(&unit, 2)).await;
     let balance = |name: &'static str| {
         let (_, quota) = gateway.api("GET", &format!("/quotas/{}", unit.tax_no), None);
         quota[name].as_str().unwrap_or_else(|| panic!("{quota}")).to_owned()
@@ -155,7 +129,7 @@ async fn a_failed_result_gives_the_credit_back_and_an_unclear_answer_keeps_it() 
     simulator.faults(&json!([{ "kind": "fail_upload", "service": "QDFPSC", "text": "发票校验不通过" }]));
     let failed = client.call("QDFPSC", &json!([invoice(&unit, &range[0], 10_000)])).await;
     assert_eq!(balance("reserved"), "100.00");
-    result(&client, failed.data()["sllsh"].as_str().unwrap()).await;
+    client.result(failed.data()["sllsh"].as_str().unwrap()).await;
     assert_eq!((balance("reserved"), balance("available")), ("0.00".to_owned(), "1000.00".to_owned()));
 
     // the answer is lost although the platform took the upload
@@ -182,8 +156,8 @@ async fn a_client_that_leaves_does_not_stop_the_settlement_of_its_upload() {
     let (simulator, gateway, _dir) = set_up();
     let unit = simulator.units.using().clone();
     let client = Client::new(gateway.plain, &simulator.units, &unit);
-    download(&client, &unit.tax_no, "1000.00", &serial(&unit, 1)).await;
-    let number = number_range(&client, &unit.tax_no, 1, &serial(&unit, 2)).await.remove(0);
+    client.download(&unit.tax_no, "1000.00", &serial(&unit, 1)).await;
+    let number = client.number_range(&unit.tax_no, 1, &serial(&unit, 2)).await.remove(0);
     simulator.faults(&json!([{ "kind": "delay", "service": "QDFPSC", "ms": 1500 }]));
     let upload = json!([invoice(&unit, &number, 10_000)]);
     let left =

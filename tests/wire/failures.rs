@@ -72,10 +72,14 @@ fn assert_failed_unless_unread(done: &Done<'_>, path: &str) -> (String, Value) {
 
 #[test]
 fn a_platform_whose_name_nobody_knows_is_502() {
-    let site = Site::start_with(&[], |_| {
-        "[[upstream]]\nname = \"lost\"\nbase_url = \"https://lqpt.invalid:8443\"\n\
-         [[route]]\nprefix = \"/lost/\"\nreplace = \"/\"\nupstream = \"lost\"\n"
-            .to_owned()
+    let site = Site::start_with(&[], |simulator| {
+        // a machine may have no authorities of its own
+        let ca = simulator.dir.path().join("ca.pem");
+        format!(
+            "[[upstream]]\nname = \"lost\"\nbase_url = \"https://lqpt.invalid:8443\"\nca_file = \"{}\"\n\
+             [[route]]\nprefix = \"/lost/\"\nreplace = \"/\"\nupstream = \"lost\"\n",
+            ca.display()
+        )
     });
     let done = site.post(&site.https(&format!("/lost{CONFIRM}")), body(&site)).args(&["--http1.1"]).send();
     let (text, _) = assert_failed(&done, 502, "GW-UP-DNS");

@@ -33,9 +33,9 @@ pub enum GatewayError {
     /// The ledger says no.
     #[error("{0}")]
     Credit(Refusal),
-    /// The gateway is being stopped.
-    #[error("the gateway is stopping")]
-    Draining,
+    /// The call's task ended without an answer: a forced stop, or a bug. Whether it was sent is not known.
+    #[error("the call was interrupted inside the gateway")]
+    Interrupted,
     /// The issuing party in the upload is not the using unit named in the header.
     #[error("issuing party {issuer} is not the using unit {unit}")]
     IssuerMismatch {
@@ -147,10 +147,10 @@ impl GatewayError {
                 ),
             ),
             Self::Credit(refusal) => (REFUSED, refusal.code(), refusal.message()),
-            Self::Draining => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "GW-STOPPING",
-                "网关正在停止，本次请求未转发，请稍后重试".to_owned(),
+            Self::Interrupted => (
+                StatusCode::BAD_GATEWAY,
+                "GW-INTERRUPTED",
+                "网关处理本次请求时中断；报文可能已到达平台，请先查询结果，不要更换发票号码重开".to_owned(),
             ),
             Self::IssuerMismatch { issuer, unit } => (
                 REFUSED,

@@ -54,9 +54,12 @@ impl Proxy {
             Err(error) => return exchange.finish_with(error).await,
         };
         // a client that leaves must not interrupt a call that may change something at the platform
+        let id = exchange.id();
         let task = self.tasks.spawn(Arc::clone(&self).commit(exchange, call, head, bytes));
-        task.await
-            .unwrap_or_else(|_| GatewayError::Draining.answer(crate::domain::ExchangeId::from_number(0)).0)
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(exchange = %id, %error, "a call was interrupted; what came of it is not known");
+            GatewayError::Interrupted.answer(id).0
+        })
     }
 
     /// A call that only asks: bodies flow, and are recorded while they pass.

@@ -152,6 +152,17 @@ pub(super) fn url_path(spot: &Spot) -> Result<String, String> {
     Ok(written)
 }
 
+/// The prefix of a route, which every server must read the same way.
+pub(super) fn route_prefix(spot: &Spot) -> Result<String, String> {
+    let prefix = url_path(spot)?;
+    if prefix.contains(['%', '\\', ';']) || prefix.contains("//") || prefix.contains("/.") {
+        return Err(format!(
+            "{prefix:?} can be read in several ways; write it without %, \\, ;, // and segments that begin with a dot"
+        ));
+    }
+    Ok(prefix)
+}
+
 /// One of a few words.
 pub(super) fn one_of<T: Copy>(spot: &Spot, words: &[(&str, T)]) -> Result<T, String> {
     let written = text(spot)?;

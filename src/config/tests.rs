@@ -180,6 +180,8 @@ fn units_of_time_and_size_are_read() {
         ("[limits]\nrequest_body = \"1MB\"", "is no size"),
         ("[platform]\npath = \"/access\"", "must end with /"),
         ("[log]\nfilter = \"a=b=c\"", "is no filter"),
+        ("[[route]]\nprefix = \"/a//b/\"\nupstream = \"leqi\"", "can be read in several ways"),
+        ("[[route]]\nprefix = \"/a/../\"\nupstream = \"leqi\"", "can be read in several ways"),
     ] {
         let found = errors(&format!("{MINIMAL}\n{wrong}\n"));
         assert!(found.contains(expected), "{found}");

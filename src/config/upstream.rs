@@ -93,7 +93,7 @@ fn verify(section: &mut Section<'_>) -> Option<Verify> {
 
 /// One `[[route]]`; `upstreams` are the names that were given.
 pub(super) fn route(mut section: Section<'_>, upstreams: &[String]) -> Option<Route> {
-    let prefix = section.required("prefix", "\"/access/\"", kinds::url_path);
+    let prefix = section.required("prefix", "\"/access/\"", kinds::route_prefix);
     let replace = section.value("replace", kinds::url_path);
     let upstream = section.required("upstream", "\"leqi\"", kinds::text);
     let environment = section.value("environment", |spot| {

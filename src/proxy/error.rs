@@ -50,6 +50,9 @@ pub enum GatewayError {
     /// No route takes the path.
     #[error("no route for this path")]
     NoRoute,
+    /// The platform may take the path for one of another route: dot segments, escapes or doubled slashes lead there.
+    #[error("the path leads out of its route")]
+    PathAmbiguous,
     /// A sandbox flag on a production route.
     #[error("sxcsbz is set on a production route")]
     SandboxFlag,
@@ -170,6 +173,12 @@ impl GatewayError {
                 StatusCode::NOT_FOUND,
                 "GW-ROUTE",
                 "网关没有匹配该地址的路由，请核对开票系统中的乐企接入地址（应以 /access/v2/invoke/ 结尾）"
+                    .to_owned(),
+            ),
+            Self::PathAmbiguous => (
+                StatusCode::BAD_REQUEST,
+                "GW-PATH",
+                "请求路径中的 ..、//、; 或百分号编码使其指向网关的另一条路由，未转发到乐企平台；请核对开票系统中的乐企接入地址"
                     .to_owned(),
             ),
             Self::SandboxFlag => (

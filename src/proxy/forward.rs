@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header, request, response}
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 
-use super::{Call, GatewayError, headers};
+use super::{Call, GatewayError, headers, location};
 use crate::upstream::{Body, BoxError, SendError};
 
 /// Bytes of a request over the limit that are taken before it is refused.
@@ -27,9 +27,10 @@ pub(super) fn upstream_request(call: &Call, mut head: request::Parts, body: Body
     Request::from_parts(head, body)
 }
 
-/// The answer as it goes to the client.
-pub(super) fn client_response(mut head: response::Parts, body: Body) -> Response<Body> {
+/// The answer as it goes to the client: what points at the upstream is led back through the gateway.
+pub(super) fn client_response(call: &Call, mut head: response::Parts, body: Body) -> Response<Body> {
     headers::strip_hop_by_hop(&mut head.headers);
+    location::lead_back(&mut head.headers, &call.route, &call.entrance);
     // the server decides about the version and the framing of the connection to the client
     head.version = http::Version::default();
     Response::from_parts(head, body)

@@ -39,8 +39,9 @@ impl Proxy {
         if !admission.admits(peer.address.ip()) {
             return exchange.deny(&peer);
         }
-        let Some(call) = self.routes.resolve(&head.uri) else {
-            return exchange.finish_with(GatewayError::NoRoute).await;
+        let call = match self.routes.resolve(&head, peer.tls) {
+            Ok(call) => call,
+            Err(error) => return exchange.finish_with(error).await,
         };
         exchange.resolved(&call);
         if let Err(error) = check_sandbox_flag(&call, &mut head.headers) {
@@ -96,10 +97,10 @@ impl Proxy {
         let passing = Passing { exchange, key, received: received.clone() };
         if is_head || body.is_end_stream() {
             passing.finish(End::Whole).await;
-            return forward::client_response(head, body);
+            return forward::client_response(&call, head, body);
         }
         let body = Recorded::new(body, received).boxed_unsync();
-        forward::client_response(head, Watched::new(body, Box::new(passing)).boxed_unsync())
+        forward::client_response(&call, head, Watched::new(body, Box::new(passing)).boxed_unsync())
     }
 
     /// A call that changes something or tells the gateway's books something: read, reserve, store the intent, send,
@@ -154,7 +155,7 @@ impl Proxy {
                     .received(Captured::whole(&bytes, self.services.log.body_limit()), passed.key.as_ref());
                 self.settle_answer(&mut exchange, call, passed, &head, &bytes).await;
                 exchange.finish_forwarded(End::Whole).await;
-                forward::client_response(head, forward::full(bytes))
+                forward::client_response(call, head, forward::full(bytes))
             }
             Read::Large(body) => {
                 exchange.noted("the answer is larger than the gateway reads and was passed on unread");
@@ -162,7 +163,7 @@ impl Proxy {
                 let received = Recording::new(self.services.log.body_limit());
                 let body = Recorded::new(body, received.clone()).boxed_unsync();
                 let unread = Unread { exchange, received };
-                forward::client_response(head, Watched::new(body, Box::new(unread)).boxed_unsync())
+                forward::client_response(call, head, Watched::new(body, Box::new(unread)).boxed_unsync())
             }
             Read::Broken(error) => {
                 self.settle_unclear(&exchange, call, passed).await;

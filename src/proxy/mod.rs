@@ -11,8 +11,10 @@ mod forward;
 mod gate;
 mod handler;
 mod headers;
+mod location;
 mod metrics;
 mod observe;
+mod path;
 mod route;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub use admission::Admission;
 pub use error::GatewayError;
+pub use location::Entrance;
 pub use route::{Call, Route, Routes, SandboxFlag};
 
 use crate::{

@@ -2,8 +2,9 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{Uri, uri::PathAndQuery};
+use http::{Uri, request, uri::PathAndQuery};
 
+use super::{GatewayError, location::Entrance, path};
 use crate::{
     domain::{CapabilityCode, Environment, ServiceClass, ServiceCode},
     leqi,
@@ -55,6 +56,8 @@ pub struct Call {
     pub capability: Option<CapabilityCode>,
     /// The class of the service; `None` for a service that no table knows.
     pub class: Option<ServiceClass>,
+    /// How the client addressed the gateway.
+    pub entrance: Entrance,
 }
 
 impl Routes {
@@ -66,18 +69,34 @@ impl Routes {
         Self(routes)
     }
 
-    /// The call that this URI makes, if a route takes it.
-    #[must_use]
-    pub fn resolve(&self, uri: &Uri) -> Option<Call> {
-        let path = uri.path();
-        let route = self.0.iter().find(|route| path.starts_with(&route.prefix))?;
-        let target = target(route, uri)?;
+    /// The call that a request makes; `tls` tells whether it came over TLS.
+    ///
+    /// # Errors
+    /// When no route takes its path, or the platform may take the path for one of another route.
+    pub fn resolve(&self, head: &request::Parts, tls: bool) -> Result<Call, GatewayError> {
+        let path = head.uri.path();
+        let route = self.of(path).ok_or(GatewayError::NoRoute)?;
+        if !path::is_plain(path) && path::readings(path).any(|read| !self.leads(&read, route)) {
+            return Err(GatewayError::PathAmbiguous);
+        }
+        let target = target(route, &head.uri).ok_or(GatewayError::NoRoute)?;
         let (capability, service) = codes(path);
         let class = service
             .as_ref()
             .and_then(|code| leqi::catalogue::service(code.as_str()))
             .map(|service| service.class);
-        Some(Call { route: Arc::clone(route), target, service, capability, class })
+        let entrance = Entrance::of(head, tls);
+        Ok(Call { route: Arc::clone(route), target, service, capability, class, entrance })
+    }
+
+    /// The route that takes a path.
+    fn of(&self, path: &str) -> Option<&Arc<Route>> {
+        self.0.iter().find(|route| path.starts_with(&route.prefix))
+    }
+
+    /// Whether a path takes this route.
+    fn leads(&self, path: &str, route: &Arc<Route>) -> bool {
+        self.of(path).is_some_and(|found| Arc::ptr_eq(found, route))
     }
 }
 
@@ -126,23 +145,7 @@ fn percent_decoded(segment: &str) -> Cow<'_, str> {
     if !segment.contains('%') {
         return Cow::Borrowed(segment);
     }
-    let mut out = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escaped = (first == b'%')
-            .then(|| tail.get(..2))
-            .flatten()
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        if let Some(byte) = escaped {
-            out.push(byte);
-            rest = &tail[2..];
-        } else {
-            out.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(out).map_or(Cow::Borrowed(segment), Cow::Owned)
+    String::from_utf8(path::decoded(segment)).map_or(Cow::Borrowed(segment), Cow::Owned)
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod crowd;
 mod exactness;
 mod failures;
 mod framing;
+mod paths;
+mod peer;
 mod record;
 mod routes;
 mod site;

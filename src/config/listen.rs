@@ -11,7 +11,7 @@ use super::{Listen, kinds, section::Section};
 use crate::{
     listener,
     proxy::Admission,
-    tls::{self, CertificateFiles},
+    tls::{CertificateFiles, ServerTls},
 };
 
 /// One `[[listen]]`.
@@ -68,14 +68,14 @@ pub(super) fn ops(mut section: Section<'_>) -> listener::Config {
 
 /// What became of `certificates` and `client_ca`.
 enum Tls {
-    Some(Arc<rustls::ServerConfig>),
+    Some(Arc<ServerTls>),
     None,
     /// Asked for, but wrong, which is noted.
     Wrong,
 }
 
 impl Tls {
-    fn into_option(self) -> Option<Arc<rustls::ServerConfig>> {
+    fn into_option(self) -> Option<Arc<ServerTls>> {
         match self {
             Self::Some(config) => Some(config),
             Self::None | Self::Wrong => None,
@@ -102,7 +102,7 @@ fn tls(section: &mut Section<'_>) -> Tls {
     if pairs.len() < wanted {
         return Tls::Wrong;
     }
-    match tls::server_config(&pairs, client_ca.as_deref()) {
+    match ServerTls::load(&pairs, client_ca.as_deref()) {
         Ok(config) => Tls::Some(config),
         Err(error) => {
             section.error("certificates", error.to_string());
@@ -146,17 +146,14 @@ fn is_private(block: &IpNet) -> bool {
     }
 }
 
-fn limits(
-    section: &mut Section<'_>,
-    address: SocketAddr,
-    tls: Option<Arc<rustls::ServerConfig>>,
-) -> listener::Config {
+fn limits(section: &mut Section<'_>, address: SocketAddr, tls: Option<Arc<ServerTls>>) -> listener::Config {
     let default = listener::Config::new(address, tls);
     listener::Config {
         max_connections: section.value_or("max_connections", default.max_connections, kinds::count),
         handshake_timeout: section.value_or("handshake_timeout", default.handshake_timeout, kinds::duration),
         header_timeout: section.value_or("header_timeout", default.header_timeout, kinds::duration),
         drain_timeout: section.value_or("drain_timeout", default.drain_timeout, kinds::duration),
+        drain_idle: section.value_or("drain_idle", default.drain_idle, kinds::duration),
         ..default
     }
 }

@@ -66,8 +66,12 @@ pub fn client_config(verify: &Verify, ca_file: Option<&Path>) -> Result<ClientCo
 /// # Errors
 /// When the file cannot be read or holds none.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path)?;
-    let certificates = CertificateDer::pem_slice_iter(&pem)
+    certificates_of_pem(path, &read(path)?)
+}
+
+/// The same for a file that was read already.
+pub(super) fn certificates_of_pem(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::Certificate(format!("{} is damaged PEM: {error}", path.display())))?;
     if certificates.is_empty() {
@@ -81,10 +85,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Read { path: PathBuf::from(path), source })
 }
 
-/// The authorities of a file.
-pub(super) fn roots_of_file(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The authorities of a file that was read already.
+pub(super) fn roots_of_pem(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
-    for certificate in read_certificates(path)? {
+    for certificate in certificates_of_pem(path, pem)? {
         store.add(certificate).map_err(|source| TlsError::Rejected {
             context: format!("{} holds a certificate that cannot be trusted as an authority", path.display()),
             source,
@@ -95,7 +99,7 @@ pub(super) fn roots_of_file(path: &Path) -> Result<RootCertStore, TlsError> {
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     if let Some(path) = ca_file {
-        return roots_of_file(path);
+        return roots_of_pem(path, &read(path)?);
     }
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {

@@ -19,7 +19,7 @@ pub use authority::{Authority, IssuedCertificate};
 pub use client::{Verify, client_config};
 pub use handshake::HandshakeError;
 pub use pin::{Pin, fingerprint};
-pub use server::{CertificateFiles, server_config};
+pub use server::{CertificateFiles, ServerTls};
 
 /// Why a TLS configuration could not be made. Each is a sentence that names the file and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -77,7 +77,7 @@ struct Relay {
 }
 
 impl Relay {
-    async fn start(upstream: Arc<Upstream>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    async fn start(upstream: Arc<Upstream>, tls: Option<Arc<leqi_gateway::tls::ServerTls>>) -> Self {
         let (trigger, stop) = shutdown::channel();
         let metrics = ListenerMetrics::register(&Metrics::new().unwrap()).unwrap();
         let config = Config::new("127.0.0.1:0".parse().unwrap(), tls);

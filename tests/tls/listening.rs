@@ -17,7 +17,7 @@ use leqi_gateway::{
     listener::{Bound, Config, ListenerMetrics, Peer},
     shutdown::{self, Trigger},
     telemetry::metrics::Metrics,
-    tls::{CertificateFiles, TlsError, Verify, client_config, server_config},
+    tls::{CertificateFiles, ServerTls, TlsError, Verify, client_config},
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -50,7 +50,7 @@ struct Line {
 }
 
 impl Line {
-    async fn start(tls: Option<Arc<rustls::ServerConfig>>, set: impl FnOnce(&mut Config)) -> Self {
+    async fn start(tls: Option<Arc<ServerTls>>, set: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new("127.0.0.1:0".parse().unwrap(), tls);
         set(&mut config);
         let metrics = Metrics::new().unwrap();
@@ -82,7 +82,7 @@ impl Line {
 }
 
 /// Makes certificates for `names`, each in files of its own, and a listener's TLS with them.
-pub(crate) fn tls(dir: &Path, names: &[&str]) -> Arc<rustls::ServerConfig> {
+pub(crate) fn tls(dir: &Path, names: &[&str]) -> Arc<ServerTls> {
     let authority = authority();
     std::fs::write(dir.join("ca.pem"), authority.certificate_pem()).unwrap();
     let files: Vec<_> = names
@@ -95,7 +95,7 @@ pub(crate) fn tls(dir: &Path, names: &[&str]) -> Arc<rustls::ServerConfig> {
             CertificateFiles { chain, key }
         })
         .collect();
-    server_config(&files, None).unwrap()
+    ServerTls::load(&files, None).unwrap()
 }
 
 pub(crate) async fn connect(
@@ -149,7 +149,7 @@ async fn with_an_authority_for_clients_only_its_certificates_get_in_and_are_know
     tls(dir.path(), &["127.0.0.1", "erp-1"]);
     let file = |name: &str| dir.path().join(name);
     let server = CertificateFiles { chain: file("127.0.0.1.pem"), key: file("127.0.0.1.key") };
-    let tls = server_config(&[server], Some(&file("ca.pem"))).unwrap();
+    let tls = ServerTls::load(&[server], Some(&file("ca.pem"))).unwrap();
     let metrics = ListenerMetrics::register(&Metrics::new().unwrap()).unwrap();
     let config = Config::new("127.0.0.1:0".parse().unwrap(), Some(tls));
     let bound = Bound::bind("data", config, &metrics).await.unwrap();
@@ -310,9 +310,9 @@ fn a_key_of_another_certificate_is_refused_by_name() {
     tls(dir.path(), &["a.example", "b.example"]);
     let files =
         CertificateFiles { chain: dir.path().join("a.example.pem"), key: dir.path().join("b.example.key") };
-    assert!(matches!(server_config(std::slice::from_ref(&files), None), Err(TlsError::KeyMismatch { .. })));
+    assert!(matches!(ServerTls::load(std::slice::from_ref(&files), None), Err(TlsError::KeyMismatch { .. })));
     let swapped = CertificateFiles { chain: files.key, key: files.chain };
-    let error = server_config(&[swapped], None).unwrap_err().to_string();
+    let error = ServerTls::load(&[swapped], None).unwrap_err().to_string();
     assert!(error.contains("b.example.key holds no certificate"), "{error}");
-    assert!(matches!(server_config(&[], None), Err(TlsError::NoCertificates)));
+    assert!(matches!(ServerTls::load(&[], None), Err(TlsError::NoCertificates)));
 }

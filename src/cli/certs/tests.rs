@@ -7,7 +7,7 @@ use clap::Parser;
 use super::{CertsArgs, run_to};
 use crate::{
     clock::Clock,
-    tls::{CertificateFiles, fingerprint, server_config},
+    tls::{CertificateFiles, ServerTls, fingerprint},
 };
 
 #[derive(Parser)]
@@ -41,7 +41,8 @@ fn init_makes_a_certificate_that_a_listener_can_use_and_keys_that_only_the_owner
     {
         assert_eq!(mode(&file(name)), expected, "{name}");
     }
-    server_config(&[CertificateFiles { chain: file("server.pem"), key: file("server.key") }], None).unwrap();
+    ServerTls::load(&[CertificateFiles { chain: file("server.pem"), key: file("server.key") }], None)
+        .unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
 }
 

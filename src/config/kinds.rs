@@ -35,18 +35,26 @@ pub(super) fn truth(spot: &Spot) -> Result<bool, String> {
 
 /// A whole number of at least 1.
 pub(super) fn count(spot: &Spot) -> Result<usize, String> {
+    let number = whole(spot)?;
+    match usize::try_from(number) {
+        Ok(value) if value > 0 => Ok(value),
+        Ok(_) | Err(_) => Err(format!("{number} is out of range; give at least 1")),
+    }
+}
+
+/// A whole number; 0 switches something off.
+pub(super) fn count_or_0(spot: &Spot) -> Result<u32, String> {
+    let number = whole(spot)?;
+    u32::try_from(number).map_err(|_| format!("{number} is out of range; give 0 or more"))
+}
+
+fn whole(spot: &Spot) -> Result<i64, String> {
     let number = match &spot.node {
         Node::Integer(value) => Some(*value),
         Node::Raw(raw) => raw.trim().replace('_', "").parse().ok(),
         Node::Table(_) | Node::Array(_) | Node::Bool(_) | Node::Text(_) | Node::Other(_) => None,
     };
-    let Some(number) = number else {
-        return Err(format!("is {}, expected a whole number without quotes", spot.node.kind()));
-    };
-    match usize::try_from(number) {
-        Ok(value) if value > 0 => Ok(value),
-        Ok(_) | Err(_) => Err(format!("{number} is out of range; give at least 1")),
-    }
+    number.ok_or_else(|| format!("is {}, expected a whole number without quotes", spot.node.kind()))
 }
 
 /// A length of time: `"500ms"`, `"10s"`, `"5m"`, `"1h"`.

@@ -1,6 +1,6 @@
 //! What a person is told about a configuration.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{Config, Loaded};
 use crate::tls::Verify;
@@ -182,10 +182,36 @@ fn units_of_time_and_size_are_read() {
         ("[log]\nfilter = \"a=b=c\"", "is no filter"),
         ("[[route]]\nprefix = \"/a//b/\"\nupstream = \"leqi\"", "can be read in several ways"),
         ("[[route]]\nprefix = \"/a/../\"\nupstream = \"leqi\"", "can be read in several ways"),
+        (
+            "[[upstream]]\nbreaker_failures = -1",
+            "upstream[1].breaker_failures: -1 is out of range; give 0 or more",
+        ),
+        (
+            "[[upstream]]\nmax_connections = 0",
+            "upstream[1].max_connections: 0 is out of range; give at least 1",
+        ),
+        (
+            "[[upstream]]\ntotal_timeout = 5",
+            "upstream[1].total_timeout: is a number, expected a length of time",
+        ),
     ] {
         let found = errors(&format!("{MINIMAL}\n{wrong}\n"));
         assert!(found.contains(expected), "{found}");
     }
+}
+
+#[test]
+fn limits_of_an_upstream_are_read() {
+    let text = MINIMAL.replace(
+        "verify = \"off\"",
+        "verify = \"off\"\ntotal_timeout = \"2m\"\nmax_connections = 7\npool_timeout = \"1s\"\nmax_age = \"1h\"\n\
+         breaker_failures = 0\nbreaker_pause = \"3s\"",
+    );
+    let upstream = load(&text, &[]).unwrap().config.upstreams.remove(0);
+    assert_eq!(upstream.total_timeout, Some(Duration::from_secs(120)));
+    assert_eq!((upstream.max_connections, upstream.breaker_failures), (7, 0));
+    let times = [upstream.pool_timeout, upstream.max_age, upstream.breaker_pause];
+    assert_eq!(times.map(|time| time.as_secs()), [1, 3600, 3]);
 }
 
 #[test]

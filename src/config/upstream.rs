@@ -22,6 +22,12 @@ pub(super) fn upstream(mut section: Section<'_>) -> Option<Config> {
     let body_timeout = section.value_or("body_timeout", default.body_timeout, kinds::duration);
     let idle_timeout = section.value_or("idle_timeout", default.idle_timeout, kinds::duration);
     let max_idle = section.value_or("max_idle", default.max_idle, kinds::count);
+    let total_timeout = section.value("total_timeout", kinds::duration);
+    let max_age = section.value_or("max_age", default.max_age, kinds::duration);
+    let max_connections = section.value_or("max_connections", default.max_connections, kinds::count);
+    let pool_timeout = section.value_or("pool_timeout", default.pool_timeout, kinds::duration);
+    let breaker_failures = section.value_or("breaker_failures", default.breaker_failures, kinds::count_or_0);
+    let breaker_pause = section.value_or("breaker_pause", default.breaker_pause, kinds::duration);
     let (name, base_url, verify) = (name?, base_url?, verify?);
     if base_url.scheme() == "http" {
         section.warn(
@@ -43,6 +49,12 @@ pub(super) fn upstream(mut section: Section<'_>) -> Option<Config> {
         body_timeout,
         idle_timeout,
         max_idle,
+        total_timeout,
+        max_age,
+        max_connections,
+        pool_timeout,
+        breaker_failures,
+        breaker_pause,
     })
 }
 

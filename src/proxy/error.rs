@@ -3,6 +3,8 @@
 //! A *business* refusal is HTTP 200 with `httpStatusCode` 200 and an `Error`, so that clients show the sentence and
 //! do not retry; an *infrastructure* failure is HTTP 4xx/5xx with the same number in `httpStatusCode`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -76,6 +78,8 @@ pub enum GatewayError {
         phase: Phase,
         /// Whether a byte of the request may have left.
         sent: bool,
+        /// How long the client should wait before it tries again, where that is known.
+        retry_after: Option<Duration>,
         /// The error's text.
         reason: String,
     },
@@ -117,6 +121,9 @@ impl GatewayError {
         *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json;charset=UTF-8");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if let Self::Upstream { retry_after: Some(wait), .. } = self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(*wait)));
+        }
         (response, body)
     }
 
@@ -216,7 +223,13 @@ fn units_message(check: &IdCheck, access_id: &str, using_id: &str) -> String {
     )
 }
 
-/// Failures towards the platform: 502 where it cannot be reached or breaks off, 504 where it is too slow.
+/// Seconds, rounded up, at least one.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// Failures towards the platform: 502 where it cannot be reached or breaks off, 504 where it is too slow, 503 where the gateway does not
+/// even try.
 fn upstream_row(phase: Phase, sent: bool) -> Row {
     let (status, code, what) = match phase {
         Phase::Resolve => {
@@ -234,6 +247,30 @@ fn upstream_row(phase: Phase, sent: bool) -> Row {
         Phase::Response => (StatusCode::GATEWAY_TIMEOUT, "GW-UP-TIMEOUT", "乐企平台在规定时间内没有应答"),
         Phase::Head => (StatusCode::BAD_GATEWAY, "GW-UP-HEAD", "乐企平台的应答不完整或连接中断"),
         Phase::Body => (StatusCode::BAD_GATEWAY, "GW-UP-BODY", "乐企平台的应答报文不完整"),
+        Phase::Idle => (StatusCode::GATEWAY_TIMEOUT, "GW-UP-IDLE", "乐企平台的应答报文中途停顿超时"),
+        Phase::Open => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "GW-UP-OPEN",
+            "乐企平台连续多次无法访问，网关暂停转发（熔断），稍后自动探测恢复，请网关管理员查看日志",
+        ),
+        Phase::Pin => (
+            StatusCode::BAD_GATEWAY,
+            "GW-UP-PIN",
+            "乐企平台出示的公钥与登记的指纹（pins）不一致，可能有人冒充平台，请网关管理员立即核对日志中的两个指纹",
+        ),
+        Phase::Pool => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "GW-UP-POOL",
+            "网关到乐企平台的连接已全部占用，请减少并发，或由管理员调大 [[upstream]] max_connections",
+        ),
+        Phase::Proxy => (
+            StatusCode::BAD_GATEWAY,
+            "GW-UP-PROXY",
+            "出口代理不可用或拒绝连接乐企平台，请网关管理员核对 [[upstream]] proxy 的地址与账号",
+        ),
+        Phase::Total => {
+            (StatusCode::GATEWAY_TIMEOUT, "GW-UP-TOTAL", "整个请求超过规定的总时长（total_timeout）")
+        }
     };
     let then = if sent {
         "；报文可能已到达平台，请先查询结果，不要更换发票号码重开"

@@ -8,7 +8,7 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 
 use super::{Call, GatewayError, headers, location};
-use crate::upstream::{Body, BoxError, SendError};
+use crate::upstream::{Body, BoxError, Phase, SendError};
 
 /// Bytes of a request over the limit that are taken before it is refused.
 const DISCARDED: usize = 64 << 20;
@@ -112,7 +112,18 @@ async fn discard<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) {
 
 /// The error that stands for a failed send.
 pub(super) fn failure(error: &SendError) -> GatewayError {
-    GatewayError::Upstream { phase: error.phase, sent: error.sent, reason: error.to_string() }
+    GatewayError::Upstream {
+        phase: error.phase,
+        sent: error.sent,
+        retry_after: error.retry_after,
+        reason: error.to_string(),
+    }
+}
+
+/// The error that stands for an answer that was not read to its end.
+pub(super) fn broken(error: &BoxError) -> GatewayError {
+    let phase = Phase::of_body_error(error);
+    GatewayError::Upstream { phase, sent: true, retry_after: None, reason: error.to_string() }
 }
 
 /// A body whose beginning was read already.

@@ -167,10 +167,7 @@ impl Proxy {
             }
             Read::Broken(error) => {
                 self.settle_unclear(&exchange, call, passed).await;
-                let phase = crate::upstream::Phase::Body;
-                exchange
-                    .finish_with(GatewayError::Upstream { phase, sent: true, reason: error.to_string() })
-                    .await
+                exchange.finish_with(forward::broken(&error)).await
             }
         }
     }

@@ -1,5 +1,8 @@
 //! One HTTP/1.1 connection: the sending half, and the task that drives it. Dropping it closes the socket.
 
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName};
 use hyper::{
     body::Incoming,
     client::conn::{
@@ -13,9 +16,15 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{io::Written, metrics::OpenGuard, request_body::RequestBody};
+use super::{io::Written, metrics::Counted, request_body::RequestBody, slot::Slot};
 
 type Request = http::Request<RequestBody>;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// How much earlier than the platform the gateway gives up a kept connection: a request on its way must not meet the
+/// platform's end of it.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// A connection that is in use or kept for the next call.
 #[derive(Debug)]
@@ -23,11 +32,23 @@ pub(super) struct Connection {
     sender: SendRequest<RequestBody>,
     driver: JoinHandle<()>,
     written: Written,
+    /// Not kept beyond this.
+    dies: Instant,
+    /// How long the platform said that it keeps it.
+    peer_keeps: Option<Duration>,
 }
 
+/// What a connection holds until its socket is closed: its place in the pool and in the metric of open ones.
+pub(super) type Holds = (Slot, Counted);
+
 impl Connection {
-    /// Starts HTTP on a connected stream.
-    pub(super) async fn start<S>(stream: S, written: Written, guard: OpenGuard) -> hyper::Result<Self>
+    /// Starts HTTP on a connected stream that is used for at most `max_age`.
+    pub(super) async fn start<S>(
+        stream: S,
+        written: Written,
+        max_age: Duration,
+        holds: Holds,
+    ) -> hyper::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -37,11 +58,11 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await?;
         let driver = tokio::spawn(async move {
-            let _guard = guard;
+            let _holds = holds;
             // whoever sends or reads hears of the error; with nobody there it is a kept connection that ended
             let _ = connection.await;
         });
-        Ok(Self { sender, driver, written })
+        Ok(Self { sender, driver, written, dies: Instant::now() + max_age, peer_keeps: None })
     }
 
     /// Waits until the connection can take a request; false when it has ended.
@@ -57,6 +78,20 @@ impl Connection {
     /// Whether the other side or an error has ended it.
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed()
+    }
+
+    /// Notes for how long the platform keeps an unused connection, if it says so (`Keep-Alive: timeout=5`).
+    pub(super) fn heed(&mut self, headers: &HeaderMap) {
+        if let Some(value) = headers.get(KEEP_ALIVE) {
+            self.peer_keeps = value.to_str().ok().and_then(keep_alive_timeout);
+        }
+    }
+
+    /// Until when it may be used again if it is not used from now on.
+    pub(super) fn kept_until(&self, now: Instant, idle_timeout: Duration) -> Instant {
+        let keeps =
+            self.peer_keeps.map_or(idle_timeout, |peer| idle_timeout.min(peer.saturating_sub(MARGIN)));
+        (now + keeps).min(self.dies)
     }
 
     /// Bytes that the socket has taken so far, of everything.
@@ -84,5 +119,33 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+/// The seconds of `timeout=5, max=100`.
+fn keep_alive_timeout(value: &str) -> Option<Duration> {
+    value.split(',').find_map(|parameter| {
+        let (name, seconds) = parameter.split_once('=')?;
+        let seconds = seconds.trim().trim_matches('"').parse().ok();
+        name.trim().eq_ignore_ascii_case("timeout").then_some(seconds)?.map(Duration::from_secs)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_of_a_keep_alive_header_is_found_in_every_form() {
+        for (value, seconds) in [
+            ("timeout=5, max=100", Some(5)),
+            ("max=100,Timeout = \"20\"", Some(20)),
+            ("timeout=0", Some(0)),
+            ("max=100", None),
+            ("timeout=soon", None),
+            ("", None),
+        ] {
+            assert_eq!(keep_alive_timeout(value), seconds.map(Duration::from_secs), "{value}");
+        }
     }
 }

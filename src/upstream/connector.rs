@@ -1,6 +1,11 @@
 //! Opening a connection: resolve, connect to each address in turn, TLS.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rustls::pki_types::{IpAddr, ServerName};
 use tokio::{
@@ -16,6 +21,7 @@ use super::{
     error::{Failure, TimedOut},
     io::{CountedSocket, Written},
     metrics::OfUpstream,
+    slot::Slot,
 };
 use crate::tls::{self, client_config};
 
@@ -24,6 +30,7 @@ pub(super) struct Connector {
     target: Target,
     connect_timeout: Duration,
     tls_timeout: Duration,
+    max_age: Duration,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     metrics: OfUpstream,
 }
@@ -64,31 +71,51 @@ impl Connector {
             (true, Host::Domain(name)) => Target::Name(name.to_owned(), port),
         };
         let (connect_timeout, tls_timeout) = (config.connect_timeout, config.tls_timeout);
-        Ok(Self { target, connect_timeout, tls_timeout, tls, metrics })
+        Ok(Self { target, connect_timeout, tls_timeout, max_age: config.max_age, tls, metrics })
     }
 
     pub(super) fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// A new connection that has carried nothing yet.
-    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
+    /// A new connection that has carried nothing yet. It keeps the slot until it is closed.
+    pub(super) async fn connect(&self, slot: Slot) -> Result<Connection, Failure> {
+        let start = Instant::now();
+        let connection = self.open(slot).await;
+        self.metrics.connected(&connection, start.elapsed());
+        connection
+    }
+
+    async fn open(&self, slot: Slot) -> Result<Connection, Failure> {
         let socket = self.dial(&self.resolve().await?).await?;
         let written = Written::default();
         let socket = CountedSocket::new(socket, written.clone());
-        let guard = self.metrics.opened();
+        let holds = (slot, self.metrics.opened());
         let started = match &self.tls {
-            None => Connection::start(socket, written, guard).await,
+            None => Connection::start(socket, written, self.max_age, holds).await,
             Some((connector, name)) => {
                 let handshake = connector.connect(name.clone(), socket);
                 let stream = timeout(self.tls_timeout, handshake)
                     .await
                     .map_err(|_| Failure::too_slow(Phase::Tls, self.tls_timeout))?
-                    .map_err(|error| Failure::before(Phase::Tls, tls::HandshakeError::from(error)))?;
-                Connection::start(stream, written, guard).await
+                    .map_err(|error| self.untrusted(tls::HandshakeError::from(error)))?;
+                Connection::start(stream, written, self.max_age, holds).await
             }
         };
         started.map_err(|error| Failure::before(Phase::Send, error))
+    }
+
+    /// A handshake that failed. A changed key is an alarm: nothing else is ever tried in its place.
+    fn untrusted(&self, error: tls::HandshakeError) -> Failure {
+        let Some(mismatch) = error.pin_mismatch() else { return Failure::before(Phase::Tls, error) };
+        self.metrics.pin_mismatches.inc();
+        tracing::error!(
+            upstream = self.metrics.name(),
+            shown = %mismatch.presented,
+            pinned = ?mismatch.expected,
+            "ALARM: THE PLATFORM'S PUBLIC KEY HAS CHANGED, or somebody stands in between; no call is sent"
+        );
+        Failure::before(Phase::Pin, error)
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
@@ -110,6 +137,7 @@ impl Connector {
     /// Tries each address; the error tells of all of them.
     async fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
         let mut reasons = Vec::with_capacity(addresses.len());
+        let mut timed_out = false;
         for address in addresses {
             match timeout(self.connect_timeout, TcpStream::connect(address)).await {
                 Ok(Ok(socket)) => match socket.set_nodelay(true) {
@@ -117,10 +145,14 @@ impl Connector {
                     Err(error) => reasons.push(format!("{address}: {error}")),
                 },
                 Ok(Err(error)) => reasons.push(format!("{address}: {}", explain(&error))),
-                Err(_) => reasons.push(format!("{address}: {}", TimedOut(self.connect_timeout))),
+                Err(_) => {
+                    timed_out = true;
+                    let limit = TimedOut { phase: Phase::Connect, limit: self.connect_timeout };
+                    reasons.push(format!("{address}: {limit}"));
+                }
             }
         }
-        Err(Failure::before(Phase::Connect, reasons.join("; ")))
+        Err(Failure { timed_out, ..Failure::before(Phase::Connect, reasons.join("; ")) })
     }
 }
 

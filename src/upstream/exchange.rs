@@ -9,7 +9,9 @@ use hyper::{body::Incoming, client::conn::TrySendError};
 use super::{
     Body, Phase, SendError, Upstream,
     connection::Connection,
+    deadline::{Deadline, within},
     error::Failure,
+    pool::Grant,
     request_body::{Progress, RequestBody},
     response_body::ResponseBody,
 };
@@ -22,6 +24,15 @@ enum Attempt {
     Untouched(Box<Request<RequestBody>>, hyper::Error),
 }
 
+/// How long a request is waited for, and how far it has got.
+#[derive(Clone, Copy)]
+struct Patience<'p> {
+    progress: &'p Progress,
+    /// For the head of the answer, from the last piece of the request that was handed over.
+    response: Duration,
+    deadline: Option<Deadline>,
+}
+
 impl Upstream {
     /// Sends a request whose URI is in origin form (`/path?query`) and waits for the head of the answer. The
     /// `Host` header is replaced; everything else goes out as it is. Dropping the future closes the connection.
@@ -29,41 +40,68 @@ impl Upstream {
     /// # Errors
     /// [`SendError`], which tells at which step and whether the platform can have seen anything.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
+        self.admitted(request).await.map_err(|failure| {
+            let Failure { phase, sent, timed_out, retry_after, source } = failure;
+            self.metrics.failed(phase, timed_out);
+            SendError { upstream: self.name.clone(), phase, sent, retry_after, source }
+        })
+    }
+
+    /// Asks the breaker first and tells it the outcome.
+    async fn admitted(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let pass = self.breaker.admit().map_err(refused)?;
+        let deadline = self.total_timeout.map(Deadline::after);
         let (request, progress) = prepare(request, &self.host);
-        match self.exchange(request, &progress).await {
-            Ok((answer, connection)) => Ok(answer.map(|body| {
-                let pool = Arc::clone(&self.pool);
-                ResponseBody::new(body, connection, pool, self.body_timeout).boxed_unsync()
-            })),
-            Err(Failure { phase, sent, source }) => {
-                self.metrics.failed(phase);
-                Err(SendError { upstream: self.name.clone(), phase, sent, source })
+        let patience = Patience { progress: &progress, response: self.response_timeout, deadline };
+        match self.exchange(request, patience).await {
+            Ok((answer, connection)) => {
+                pass.answered();
+                Ok(answer.map(|body| {
+                    let pool = Arc::clone(&self.pool);
+                    ResponseBody::new(body, connection, pool, self.body_timeout, deadline).boxed_unsync()
+                }))
+            }
+            Err(failure) => {
+                pass.failed(failure.phase, failure.timed_out);
+                Err(failure)
             }
         }
     }
 
+    /// On a kept connection, else on a new one. What a kept one gives back untouched goes out once more, on a new one.
     async fn exchange(
         &self,
         mut request: Request<RequestBody>,
-        progress: &Arc<Progress>,
+        patience: Patience<'_>,
     ) -> Result<(Response<Incoming>, Connection), Failure> {
-        while let Some(connection) = self.pool.take() {
-            match attempt(connection, request, progress, self.response_timeout).await {
+        let grant = match within(patience.deadline, self.pool.take()).await? {
+            Grant::Kept(connection) => match attempt(connection, request, patience).await {
                 Attempt::Answered(answer, connection) => return Ok((answer, connection)),
-                Attempt::Failed(error) => return Err(error),
+                Attempt::Failed(failure) => return Err(failure),
                 Attempt::Untouched(untouched, _) => {
                     self.metrics.retries.inc();
                     request = *untouched;
+                    within(patience.deadline, self.pool.take_new()).await?
                 }
-            }
-        }
-        let connection = self.connector.connect().await?;
-        match attempt(connection, request, progress, self.response_timeout).await {
+            },
+            new @ Grant::New(_) => new,
+        };
+        let connection = match grant {
+            Grant::Kept(connection) => connection,
+            Grant::New(slot) => within(patience.deadline, self.connector.connect(slot)).await?,
+        };
+        match attempt(connection, request, patience).await {
             Attempt::Answered(answer, connection) => Ok((answer, connection)),
-            Attempt::Failed(error) => Err(error),
-            Attempt::Untouched(_, error) => Err(Failure::before(Phase::Send, error)),
+            Attempt::Failed(failure) => Err(failure),
+            Attempt::Untouched(_, error) => Err(Failure::before(Phase::Send, describe(&error))),
         }
     }
+}
+
+/// The failure of a call that the breaker does not let through.
+fn refused(wait: Duration) -> Failure {
+    let reason = "many calls have failed in a row, so calls are refused for a while";
+    Failure { retry_after: Some(wait), ..Failure::before(Phase::Open, reason) }
 }
 
 fn prepare(request: Request<Body>, host: &HeaderValue) -> (Request<RequestBody>, Arc<Progress>) {
@@ -77,17 +115,22 @@ fn prepare(request: Request<Body>, host: &HeaderValue) -> (Request<RequestBody>,
 async fn attempt(
     mut connection: Connection,
     request: Request<RequestBody>,
-    progress: &Arc<Progress>,
-    limit: Duration,
+    patience: Patience<'_>,
 ) -> Attempt {
     let before = connection.written();
     let answer = tokio::select! {
         answer = connection.try_send(request) => answer,
-        () = standstill(progress, limit) => return Attempt::Failed(too_slow(progress, limit)),
+        () = standstill(patience.progress, patience.response) => {
+            return given_up(too_slow(patience), connection, before).await;
+        }
+        failure = missed(patience.deadline) => return given_up(failure, connection, before).await,
     };
     match answer {
-        Ok(answer) => Attempt::Answered(answer, connection),
-        Err(error) => failed(*error, connection, before, progress).await,
+        Ok(answer) => {
+            connection.heed(answer.headers());
+            Attempt::Answered(answer, connection)
+        }
+        Err(error) => failed(*error, connection, before, patience.progress).await,
     }
 }
 
@@ -98,9 +141,22 @@ async fn standstill(progress: &Progress, limit: Duration) {
     }
 }
 
-fn too_slow(progress: &Progress, limit: Duration) -> Failure {
-    let phase = if progress.has_ended() { Phase::Response } else { Phase::Send };
-    Failure { sent: true, ..Failure::too_slow(phase, limit) }
+fn too_slow(patience: Patience<'_>) -> Failure {
+    let phase = if patience.progress.has_ended() { Phase::Response } else { Phase::Send };
+    Failure::too_slow(phase, patience.response)
+}
+
+async fn missed(deadline: Option<Deadline>) -> Failure {
+    match deadline {
+        None => std::future::pending().await,
+        Some(deadline) => deadline.missed().await,
+    }
+}
+
+/// A request that took too long; the connection is ended first, so that the number of bytes is final.
+async fn given_up(failure: Failure, connection: Connection, before: u64) -> Attempt {
+    let sent = connection.end().await != before;
+    Attempt::Failed(Failure { sent, ..failure })
 }
 
 /// Tells an untouched request from one of which something, or for all we know something, has left.
@@ -117,7 +173,7 @@ async fn failed(
     let phase = if error.is_user() || !progress.has_ended() { Phase::Send } else { Phase::Head };
     // the connection is ended first, so that the number is final
     let sent = connection.end().await != before;
-    Attempt::Failed(Failure { phase, sent, source: describe(&error).into() })
+    Attempt::Failed(Failure { sent, ..Failure::before(phase, describe(&error)) })
 }
 
 fn describe(error: &hyper::Error) -> String {

@@ -2,13 +2,17 @@
 //! connections, its way of verifying the platform and its timeouts.
 //!
 //! What callers may rely on:
-//! - **Nothing is sent twice.** Only a request that a kept connection gave back untouched goes out on a new one.
+//! - **Nothing is sent twice.** Only a request that a kept connection gave back untouched goes out once more, on a new
+//!   one.
+//! - Every wait has an end with a name of its own ([`Phase`]).
 //! - [`SendError::sent`] is false only when it is proven that no byte of the request left this machine.
 //! - Bytes are not touched: header names keep their case and order, values stay as they are, and nothing is
 //!   added but `Host` (replaced by the upstream's) and the framing that HTTP/1.1 demands.
 
+mod breaker;
 mod connection;
 mod connector;
+mod deadline;
 mod error;
 mod exchange;
 mod io;
@@ -16,6 +20,7 @@ mod metrics;
 mod pool;
 mod request_body;
 mod response_body;
+mod slot;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -28,8 +33,9 @@ pub use metrics::UpstreamMetrics;
 pub use request_body::is_at_end;
 
 use crate::tls::Verify;
+use breaker::Breaker;
 use connector::Connector;
-use pool::Pool;
+use pool::{Limits, Pool};
 
 /// Any error that a body can end with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -57,10 +63,22 @@ pub struct Config {
     pub response_timeout: Duration,
     /// How long the body of the answer may stand still.
     pub body_timeout: Duration,
-    /// How long an unused connection is kept.
+    /// How long the whole call may take, from the first step to the end of the answer; without a limit when `None`.
+    pub total_timeout: Option<Duration>,
+    /// How long an unused connection is kept; less when the platform says that it keeps it for less.
     pub idle_timeout: Duration,
     /// How many unused connections are kept.
     pub max_idle: usize,
+    /// How long a connection is used at most: a new one asks for the address again.
+    pub max_age: Duration,
+    /// How many connections may be open at once.
+    pub max_connections: usize,
+    /// How long a call waits for a connection when so many are open.
+    pub pool_timeout: Duration,
+    /// Failures in a row after which calls are refused for a while; 0: never.
+    pub breaker_failures: u32,
+    /// For how long; then one call finds out.
+    pub breaker_pause: Duration,
 }
 
 impl Config {
@@ -77,8 +95,14 @@ impl Config {
             tls_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
+            total_timeout: None,
             idle_timeout: Duration::from_secs(30),
             max_idle: 128,
+            max_age: Duration::from_secs(600),
+            max_connections: 1024,
+            pool_timeout: Duration::from_secs(5),
+            breaker_failures: 10,
+            breaker_pause: Duration::from_secs(10),
         }
     }
 }
@@ -90,10 +114,12 @@ pub struct Upstream {
     authority: String,
     host: HeaderValue,
     base_path: String,
+    breaker: Breaker,
     connector: Connector,
     pool: Arc<Pool>,
     response_timeout: Duration,
     body_timeout: Duration,
+    total_timeout: Option<Duration>,
     metrics: metrics::OfUpstream,
 }
 
@@ -119,13 +145,21 @@ impl Upstream {
                  every call; use verify = \"pinned\" or \"chain\""
             );
         }
+        let limits = Limits {
+            connections: config.max_connections,
+            idle: config.max_idle,
+            idle_timeout: config.idle_timeout,
+            wait: config.pool_timeout,
+        };
         Ok(Arc::new(Self {
             host,
             base_path: config.base_url.path().trim_end_matches('/').to_owned(),
+            breaker: Breaker::new(config.breaker_failures, config.breaker_pause, metrics.clone()),
             connector,
-            pool: Pool::new(config.max_idle, config.idle_timeout, metrics.clone()),
+            pool: Pool::new(limits, metrics.clone()),
             response_timeout: config.response_timeout,
             body_timeout: config.body_timeout,
+            total_timeout: config.total_timeout,
             metrics,
             name: config.name,
             authority,

@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::{BoxError, TimedOut, connection::Connection, pool::Pool};
+use super::{BoxError, Phase, TimedOut, connection::Connection, deadline::Deadline, pool::Pool};
 
 /// The rest of an answer with the connection it comes from.
 pub(super) struct ResponseBody {
@@ -21,14 +21,23 @@ pub(super) struct ResponseBody {
     connection: Option<Connection>,
     pool: Arc<Pool>,
     limit: Duration,
+    deadline: Option<Deadline>,
     /// Runs only while nothing comes.
     stall: Option<Pin<Box<Sleep>>>,
     waiting: bool,
 }
 
 impl ResponseBody {
-    pub(super) fn new(inner: Incoming, connection: Connection, pool: Arc<Pool>, limit: Duration) -> Self {
-        let mut body = Self { inner, connection: Some(connection), pool, limit, stall: None, waiting: false };
+    /// `limit` is how long it may stand still.
+    pub(super) fn new(
+        inner: Incoming,
+        connection: Connection,
+        pool: Arc<Pool>,
+        limit: Duration,
+        deadline: Option<Deadline>,
+    ) -> Self {
+        let connection = Some(connection);
+        let mut body = Self { inner, connection, pool, limit, deadline, stall: None, waiting: false };
         if body.inner.is_end_stream() {
             body.give_back();
         }
@@ -41,14 +50,26 @@ impl ResponseBody {
         }
     }
 
-    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+    /// Ends when nothing came for too long, or the whole call takes too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<TimedOut> {
+        let still = Instant::now() + self.limit;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(still)));
         if !self.waiting {
             self.waiting = true;
-            stall.as_mut().reset(Instant::now() + limit);
+            stall.as_mut().reset(self.deadline.map_or(still, |deadline| deadline.at.min(still)));
         }
-        stall.as_mut().poll(cx)
+        let over = self.deadline.filter(|deadline| deadline.at <= stall.deadline());
+        stall.as_mut().poll(cx).map(|()| match over {
+            Some(Deadline { limit, .. }) => TimedOut { phase: Phase::Total, limit },
+            None => TimedOut { phase: Phase::Idle, limit: self.limit },
+        })
+    }
+
+    /// The answer ends here, and with it the connection.
+    fn fail(&mut self, error: BoxError) -> BoxError {
+        self.connection = None;
+        self.pool.failed(&error);
+        error
     }
 }
 
@@ -65,10 +86,7 @@ impl http_body::Body for ResponseBody {
             Poll::Pending if this.connection.is_none() => Poll::Pending,
             Poll::Pending => match this.poll_stall(cx) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(()) => {
-                    this.connection = None;
-                    Poll::Ready(Some(Err(TimedOut(this.limit).into())))
-                }
+                Poll::Ready(timed_out) => Poll::Ready(Some(Err(this.fail(timed_out.into())))),
             },
             Poll::Ready(Some(Ok(frame))) => {
                 this.waiting = false;
@@ -77,10 +95,7 @@ impl http_body::Body for ResponseBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                this.connection = None;
-                Poll::Ready(Some(Err(error.into())))
-            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.fail(error.into())))),
             Poll::Ready(None) => {
                 this.give_back();
                 Poll::Ready(None)

@@ -7,6 +7,7 @@ mod certificates;
 mod exactness;
 mod listening;
 mod platform;
+mod pool;
 mod trust;
 
 use std::{future::Future, time::Duration};

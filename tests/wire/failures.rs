@@ -1,11 +1,14 @@
 //! The platform out of reach, silent, or breaking off: what the client is told, and what the log says.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
-    common::process::Simulator,
+    common::{eventually, process::Simulator},
     site::{Done, Site},
     tools::encrypt,
 };
@@ -161,5 +164,59 @@ fn an_answer_that_stands_still_ends_in_time() {
         assert_eq!((&record["state"], &record["response_sha256"]), (&json!("aborted"), &json!(null)));
     }
     let confirm = site.post(&site.https(&format!("/slow{CONFIRM}")), body(&site)).send();
-    assert_failed(&confirm, 502, "GW-UP-BODY");
+    assert_failed(&confirm, 504, "GW-UP-IDLE");
+}
+
+#[test]
+fn a_platform_that_fails_again_and_again_is_left_alone_for_a_while_and_then_tried_by_one_call() {
+    let address = closed_port();
+    let site = Site::start_with(&[], |simulator| {
+        upstream(simulator, "down", address, "response_timeout")
+            .replace("[[route]]", "breaker_failures = 2\nbreaker_pause = \"2s\"\n[[route]]")
+    });
+    let call = || site.post(&site.https(&format!("/down{CONFIRM}")), body(&site)).args(&["--http1.1"]).send();
+    for _ in 0..2 {
+        assert_failed(&call(), 502, "GW-UP-CONNECT");
+    }
+    let refused = call();
+    let (text, _) = assert_failed(&refused, 503, "GW-UP-OPEN");
+    assert!(text.contains("没有发出"), "{text}");
+    let wait = refused.got.headers.iter().find(|(name, _)| name == "retry-after").unwrap();
+    assert!(["1", "2"].contains(&&*wait.1), "{wait:?}");
+    let state = || figure(&site, "upstream_breaker_state", "down");
+    assert_eq!((state(), figure(&site, "upstream_breaker_opened_total", "down")), (2, 1));
+    // the platform comes back: the first call after the pause goes through, and all after it
+    let platform = TcpListener::bind(address).unwrap();
+    forward_all(platform, site.simulator.address);
+    let done = eventually("a call goes through again", || {
+        let done = call();
+        (done.got.status() == 200).then_some(done)
+    });
+    assert!(done.arrived().is_some());
+    assert_eq!((call().got.status(), state()), (200, 0));
+}
+
+/// The value of a metric of one upstream.
+fn figure(site: &Site, name: &str, upstream: &str) -> u64 {
+    let metrics = site.gateway.metrics();
+    let start = format!("leqi_gateway_{name}{{upstream=\"{upstream}\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&start));
+    line.unwrap_or_else(|| panic!("no {start}in {metrics}")).parse().unwrap()
+}
+
+/// Carries every connection on to this address, both ways, until the test ends.
+fn forward_all(from: TcpListener, to: SocketAddr) {
+    let copy = |mut from: TcpStream, mut to: TcpStream| {
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        });
+    };
+    std::thread::spawn(move || {
+        for socket in from.incoming().map_while(Result::ok) {
+            let onward = TcpStream::connect(to).unwrap();
+            copy(socket.try_clone().unwrap(), onward.try_clone().unwrap());
+            copy(onward, socket);
+        }
+    });
 }

@@ -62,18 +62,26 @@ fn a_platform_without_a_name_is_trusted_by_chain_or_pin_and_refused_by_name() {
             let url = site.https(&format!("/{way}/access/v2/invoke/202007/{service}"));
             let done = site.post(&url, body.clone()).send();
             let (error, text) = done.got.error();
-            assert_eq!(error, (502, "502".to_owned(), "GW-UP-TLS".to_owned()), "{way}");
-            assert!(text.contains("verify") && text.contains("没有发出"), "{text}");
+            // another key than the pinned one has a code of its own, for an alert
+            let (code, word) =
+                if way == "wrong-pin" { ("GW-UP-PIN", "pins") } else { ("GW-UP-TLS", "verify") };
+            assert_eq!(error, (502, "502".to_owned(), code.to_owned()), "{way}");
+            assert!(text.contains(word) && text.contains("没有发出"), "{text}");
             assert!(done.arrived().is_none(), "{way}");
             let record = done.record();
-            assert_eq!(
-                (&record["decision"], &record["decision_code"]),
-                (&json!("failed"), &json!("GW-UP-TLS"))
-            );
+            assert_eq!((&record["decision"], &record["decision_code"]), (&json!("failed"), &json!(code)));
         }
     }
     // the words for the operator name what is wrong; whoever verifies nothing is told so
     let log = site.gateway.log();
     assert!(log.contains("NOT verified"), "{log}");
-    assert!(log.contains("wrong-pin") && log.contains("strangers-chain"), "{log}");
+    assert!(log.contains("strangers-chain"), "{log}");
+    // the alarm names what was shown and what was expected
+    let alarm = log.lines().find(|line| line.contains("ALARM")).unwrap_or_else(|| panic!("{log}"));
+    let wrong = format!("sha256/{}=", "A".repeat(43));
+    for part in ["ERROR", "wrong-pin", &*pin(&site.simulator), &*wrong] {
+        assert!(alarm.contains(part), "{part} in {alarm}");
+    }
+    let metrics = site.gateway.metrics();
+    assert!(metrics.contains("upstream_pin_mismatches_total{upstream=\"wrong-pin\"} 2"), "{metrics}");
 }

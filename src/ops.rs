@@ -16,7 +16,10 @@ use prometheus::IntGauge;
 
 use crate::{
     store::Store,
-    telemetry::metrics::{MetricError, Metrics},
+    telemetry::{
+        COMMIT,
+        metrics::{MetricError, Metrics},
+    },
 };
 
 /// Whether calls are welcome: a latch that is released when everything is up, and set again by the drain.
@@ -82,8 +85,9 @@ struct Process {
 
 impl Process {
     fn register(metrics: &Metrics) -> Result<Self, MetricError> {
-        let build = metrics.gauges("build_info", "1, with the version as a label.", &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let build =
+            metrics.gauges("build_info", "1, with version and commit as labels.", &["commit", "version"])?;
+        build.with_label_values(&[COMMIT, env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
             resident: metrics
                 .gauge("process_resident_memory_bytes", "Memory of the process in RAM, in bytes.")?,

@@ -280,7 +280,7 @@ fn serve_is_ready_tells_its_metrics_and_ends_with_zero_on_sigterm() {
     assert!(gateway.http("ops", "GET /healthz HTTP/1.1", "").starts_with("HTTP/1.1 200 "));
     assert!(gateway.http("ops", "GET /readyz HTTP/1.1", "").starts_with("HTTP/1.1 200 "));
     let metrics = gateway.http("ops", "GET /metrics HTTP/1.1", "");
-    assert!(metrics.contains("leqi_gateway_build_info{version="), "{metrics}");
+    assert!(metrics.contains("leqi_gateway_build_info{commit=\"unknown\",version=\""), "{metrics}");
     assert_eq!(gateway.terminate(), Some(0));
 }
 

@@ -17,7 +17,7 @@ REQUEST_BYTES = 4096
 ANSWER_BYTES = 1024
 
 KEY = "0123456789abcdeffedcba9876543210"
-UNIT = {"tax_no": "91440300MA5F000126", "name": "深圳示例科技有限公司", "role": "access", "platform_id": "0123456789abcdef0123",
+UNIT = {"tax_no": "91440300MA5F00012E", "name": "深圳示例科技有限公司", "role": "access", "platform_id": "0123456789abcdef0123",
         "access_platform_id": "0123456789abcdef0123", "province_code": "14403000000", "sm4_key": KEY}
 HEADERS = {"content-type": "application/json", "fwbm": "CXNSRJBXX", "nlbm": "202007", "jrdwptbh": UNIT["platform_id"],
            "sydwptbh": UNIT["platform_id"], "access_signature": "", "clientTid": "bench"}
@@ -103,7 +103,8 @@ def start_platform(directory: Path) -> tuple[Process, int]:
     port = free_port()
     def quoted(text: str) -> str:
         return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    places = "\n".join(f"location = {path} {{ default_type application/json; return 200 {quoted(answer)}; }}"
+    # clients write the path with a slash at its end or without
+    places = "\n".join(f"location ~ ^{path}/?$ {{ default_type application/json; return 200 {quoted(answer)}; }}"
                        for path, answer in answers().items())
     config = directory / "platform.conf"
     config.write_text(f"""

@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -164,9 +165,9 @@ backend out
 
 
 class Gateway(Proxy):
-    """The gateway with its request log in SQLite; `record` is what the log keeps of calls that only ask."""
+    """The gateway with its request log in SQLite."""
 
-    record = "all"
+    settings = "[runtime]\nworkers = 1"
     binary: Path
 
     def launch(self) -> Process:
@@ -194,10 +195,7 @@ upstream = "leqi"
 url = "sqlite://gateway.db"
 [secrets]
 master_key_file = "master.key"
-[request_log]
-record = "{self.record}"
-[runtime]
-workers = 1
+{self.settings}
 """, encoding="utf-8")
         token = subprocess.run([self.binary, "token", "create", "--config", "gateway.toml", "--role", "admin", "--name", "bench"],
                                cwd=home, capture_output=True, text=True, check=False)
@@ -243,7 +241,7 @@ class GatewayForward(Gateway):
 
     name = "gateway-forward"
     what = "forward only"
-    record = "changes"
+    settings = Gateway.settings + '\n[request_log]\nrecord = "changes"'
 
 
 class GatewayCapture(Gateway):

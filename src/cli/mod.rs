@@ -21,12 +21,12 @@ use clap::{Parser, Subcommand};
 use crate::{
     config::{Config, Loaded},
     store,
-    telemetry::metrics::Metrics,
+    telemetry::{self, metrics::Metrics},
 };
 
 /// Gateway to the tax platform 乐企: byte-exact forwarding, request log, credit ledger, monthly confirmation.
 #[derive(Debug, Parser)]
-#[command(name = "leqi-gateway", version, arg_required_else_help = true)]
+#[command(name = "leqi-gateway", version = telemetry::VERSION, arg_required_else_help = true)]
 #[command(after_help = "Example: leqi-gateway check --config config/gateway.toml")]
 struct Cli {
     #[command(subcommand)]

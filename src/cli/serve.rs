@@ -3,7 +3,13 @@
 use anyhow::Context;
 
 use super::{ConfigFile, output, signals::Signals};
-use crate::{app::App, clock::Clock, config::Loaded, shutdown, telemetry::logging};
+use crate::{
+    app::App,
+    clock::Clock,
+    config::Loaded,
+    shutdown,
+    telemetry::{self, logging},
+};
 
 /// Run the gateway
 ///
@@ -27,7 +33,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let stop = Signals::listen().context("signals cannot be listened to")?;
     let app = Box::pin(App::start(config, Clock::system())).await?;
     let addresses = app.addresses().to_string();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready: {addresses}");
+    tracing::info!(version = telemetry::VERSION, "ready: {addresses}");
     output::line(&format!("ready {addresses}"));
     let (trigger, shutdown) = shutdown::channel();
     let watching = tokio::spawn(stop.escalate(trigger));

@@ -284,6 +284,7 @@ async fn wire(config: &Config, store: &Store, clock: &Clock, metrics: &Metrics) 
         buffer_limit: config.limits.request_body,
         answer_limit: config.limits.answer_body,
         unregistered: config.unregistered,
+        log_scope: config.request_log.record,
     };
     let proxy = Proxy::new(proxy_config, routes(config, &upstreams)?, services, metrics)?;
     let tokens = Arc::new(Tokens::new(Arc::clone(&store.tokens), clock.clone()));

@@ -99,13 +99,29 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => block_on(demo::run(&args)),
         Command::Migrate(args) => block_on(migrate::run(&args)),
-        Command::Serve(args) => block_on(serve::run(&args)),
+        Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => block_on(simulate::run(args)),
         Command::Token(args) => block_on(token::run(args)),
     }
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("the asynchronous runtime cannot start")?.block_on(work)
+    block_on_with(None, work)
+}
+
+/// Runs on so many threads, as many as the machine has cores when `None`.
+fn block_on_with(
+    workers: Option<usize>,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    use tokio::runtime::Builder;
+    let mut builder = match workers {
+        // one thread needs no machinery to share work
+        Some(1) => Builder::new_current_thread(),
+        Some(_) | None => Builder::new_multi_thread(),
+    };
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build().context("the asynchronous runtime cannot start")?.block_on(work)
 }

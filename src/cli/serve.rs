@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::{ConfigFile, output, signals::Signals};
+use super::{ConfigFile, block_on_with, output, signals::Signals};
 use crate::{
     app::App,
     clock::Clock,
@@ -23,8 +23,12 @@ pub(super) struct Args {
 }
 
 /// Runs until the drain has ended.
-pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
-    let Loaded { config, warnings } = args.config.load()?;
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let loaded = args.config.load()?;
+    block_on_with(loaded.config.workers, serve(loaded))
+}
+
+async fn serve(Loaded { config, warnings }: Loaded) -> anyhow::Result<()> {
     logging::start(config.log.format, &config.log.filter).map_err(anyhow::Error::msg)?;
     for warning in &warnings {
         tracing::warn!("{warning}");

@@ -25,7 +25,7 @@ pub use self::{
     problem::{Errors, Origin, Problem},
     tree::ENV_PREFIX,
 };
-pub use crate::proxy::{SandboxFlag, Unregistered};
+pub use crate::proxy::{LogScope, SandboxFlag, Unregistered};
 use crate::{
     domain::{CapabilityCode, Environment},
     listener, quota, store,
@@ -61,6 +61,8 @@ pub struct Config {
     pub log: Log,
     /// `[platform]`: the gateway's own calls.
     pub platform: Platform,
+    /// `[runtime] workers`: threads that serve calls; as many as the machine has cores when `None`.
+    pub workers: Option<usize>,
 }
 
 /// One listener of the data plane.
@@ -110,6 +112,8 @@ pub struct RequestLog {
     pub body_limit: usize,
     /// Bytes of records that may wait to be written.
     pub queue: usize,
+    /// Which calls are recorded.
+    pub record: LogScope,
 }
 
 /// `[log]`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, Limits, Listen, Log, Platform, RequestLog, Route, Secrets, Unregistered, kinds, listen,
+    Config, Limits, Listen, Log, LogScope, Platform, RequestLog, Route, Secrets, Unregistered, kinds, listen,
     section::Section,
     upstream::{route, upstream},
 };
@@ -39,6 +39,7 @@ pub(super) fn read(mut root: Section<'_>) -> Option<Config> {
     let request_log = request_log(root.section("request_log"));
     let log = log(root.section("log"));
     let platform = platform(root.section("platform"), &names, &routes);
+    let workers = root.section("runtime").value("workers", kinds::count);
 
     for (key, example) in [
         ("listen", "[[listen]] with address and certificates"),
@@ -69,6 +70,7 @@ pub(super) fn read(mut root: Section<'_>) -> Option<Config> {
         request_log,
         log,
         platform: platform?,
+        workers,
     })
 }
 
@@ -117,6 +119,9 @@ fn request_log(mut section: Section<'_>) -> RequestLog {
     RequestLog {
         body_limit: section.value_or("body_limit", 1 << 20, kinds::size),
         queue: section.value_or("queue", 32 << 20, kinds::size),
+        record: section.value_or("record", LogScope::default(), |spot| {
+            kinds::one_of(spot, &[("all", LogScope::All), ("changes", LogScope::Changes)])
+        }),
     }
 }
 

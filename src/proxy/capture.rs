@@ -42,20 +42,22 @@ struct Tape {
     chunks: Vec<Bytes>,
     kept: usize,
     size: u64,
-    digest: digest::Context,
+    /// None where nothing but the end is of interest.
+    digest: Option<digest::Context>,
     ended: bool,
     broken: bool,
 }
 
 impl Tape {
     fn new(limit: usize) -> Self {
-        let digest = digest::Context::new(&digest::SHA256);
+        let digest = Some(digest::Context::new(&digest::SHA256));
         Self { limit, chunks: Vec::new(), kept: 0, size: 0, digest, ended: false, broken: false }
     }
 
     fn write(&mut self, data: &Bytes) {
         self.size += data.len() as u64;
-        self.digest.update(data);
+        let Some(digest) = &mut self.digest else { return };
+        digest.update(data);
         let room = self.limit - self.kept;
         if room > 0 && !data.is_empty() {
             let part = data.slice(..data.len().min(room));
@@ -74,9 +76,10 @@ impl Tape {
                 joined.freeze()
             }
         };
-        let sha256 = self.ended.then(|| {
+        let digest = self.digest.as_ref().filter(|_| self.ended);
+        let sha256 = digest.map(|digest| {
             let mut sha256 = [0; 32];
-            sha256.copy_from_slice(self.digest.clone().finish().as_ref());
+            sha256.copy_from_slice(digest.clone().finish().as_ref());
             sha256
         });
         Captured { bytes, truncated: (self.kept as u64) < self.size, size: self.size, sha256 }
@@ -92,6 +95,12 @@ impl Recording {
     #[must_use]
     pub(super) fn new(limit: usize) -> Self {
         Self(Arc::new(Mutex::new(Tape::new(limit))))
+    }
+
+    /// A recording that keeps nothing, only notices how the body ends.
+    #[must_use]
+    pub(super) fn of_nothing() -> Self {
+        Self(Arc::new(Mutex::new(Tape { digest: None, ..Tape::new(0) })))
     }
 
     /// What has passed so far.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Response, request, response};
+use jiff::Timestamp;
 
 use super::{
     Call, GatewayError, Proxy,
@@ -23,7 +24,12 @@ use crate::{
 /// dropped.
 pub(super) struct Exchange {
     proxy: Arc<Proxy>,
+    id: ExchangeId,
+    class: ServiceClass,
+    /// What will be stored; a call that leaves no record has none.
     record: Option<Box<Record>>,
+    finished: bool,
+    started_at: Timestamp,
     opened: Instant,
     sent: Option<Instant>,
     /// The request's body, while it passes.
@@ -33,9 +39,26 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Opens the exchange of a call whose head was read.
-    pub(super) fn open(proxy: &Arc<Proxy>, peer: &Peer, head: &request::Parts) -> Self {
-        let now = proxy.services.clock.now();
-        let mut record = Record::open(proxy.services.ids.next(now), now);
+    pub(super) fn open(proxy: &Arc<Proxy>) -> Self {
+        let started_at = proxy.services.clock.now();
+        proxy.metrics.in_flight.inc();
+        Self {
+            proxy: Arc::clone(proxy),
+            id: proxy.services.ids.next(started_at),
+            class: ServiceClass::Read,
+            record: None,
+            finished: false,
+            started_at,
+            opened: Instant::now(),
+            sent: None,
+            passing: None,
+            upstream_us: None,
+        }
+    }
+
+    /// Starts the record with what the head tells.
+    pub(super) fn record(&mut self, peer: &Peer, head: &request::Parts) {
+        let mut record = Record::open(self.id, self.started_at);
         record.client = peer.address.to_string();
         record.client_identity = peer.identity.as_deref().map(str::to_owned);
         record.listener = peer.listener.to_string();
@@ -48,19 +71,15 @@ impl Exchange {
         record.access_id = text(headers::ACCESS_ID);
         record.using_id = text(headers::USING_ID);
         record.client_tid = text(headers::CLIENT_TID);
-        proxy.metrics.in_flight.inc();
-        Self {
-            proxy: Arc::clone(proxy),
-            record: Some(Box::new(record)),
-            opened: Instant::now(),
-            sent: None,
-            passing: None,
-            upstream_us: None,
-        }
+        self.record = Some(Box::new(record));
     }
 
     /// Notes where the call goes and what it is.
     pub(super) fn resolved(&mut self, call: &Call) {
+        self.class = call.class();
+        if self.record.is_none() {
+            return;
+        }
         let unit = self.proxy.services.registry.by_platform_id(self.using_id());
         self.change(|record| {
             call.route.prefix.clone_into(&mut record.route);
@@ -74,8 +93,13 @@ impl Exchange {
     }
 
     /// The exchange's id.
-    pub(super) fn id(&self) -> ExchangeId {
-        self.record.as_ref().map_or(ExchangeId::from_number(0), |record| record.id)
+    pub(super) const fn id(&self) -> ExchangeId {
+        self.id
+    }
+
+    /// Whether it leaves a record.
+    pub(super) const fn is_recorded(&self) -> bool {
+        self.record.is_some()
     }
 
     /// The access unit's platform id as sent, empty when there is none.
@@ -102,6 +126,7 @@ impl Exchange {
 
     /// Notes the class that the call is treated as after its body was looked at.
     pub(super) fn reclassified(&mut self, class: ServiceClass, note: &str) {
+        self.class = class;
         self.change(|record| record.class = class);
         self.noted(note);
     }
@@ -170,7 +195,7 @@ impl Exchange {
 
     /// Notes the body of the upstream's answer; with the key, also what its `Data` says.
     pub(super) fn received(&mut self, captured: Captured, key: Option<&Sm4Key>) {
-        self.received_by_now();
+        self.ended();
         self.change(|record| {
             record.response_size = captured.size;
             record.response_sha256 = captured.sha256;
@@ -241,24 +266,26 @@ impl Exchange {
         });
     }
 
-    fn received_by_now(&mut self) {
+    /// Stops the clock of the upstream.
+    pub(super) fn ended(&mut self) {
         if let Some(sent) = self.sent {
             self.upstream_us = Some(micros(sent));
         }
     }
 
-    /// Takes the record out with its last fields filled in; the second time there is none.
+    /// Counts the call and takes its record out with the last fields filled in, if it leaves one.
     fn close(&mut self, decision: Decision, state: State, outcome: Outcome) -> Option<Box<Record>> {
-        let mut record = self.record.take()?;
+        self.finished = true;
         let total = micros(self.opened);
         let gateway = total.saturating_sub(self.upstream_us.unwrap_or(0));
+        self.proxy.metrics.in_flight.dec();
+        self.proxy.metrics.finished(self.class, outcome, self.upstream_us, gateway);
+        let mut record = self.record.take()?;
         record.finished_at = Some(self.proxy.services.clock.now());
         record.decision = decision;
         record.state = state;
         record.upstream_us = self.upstream_us;
         record.gateway_us = Some(gateway);
-        self.proxy.metrics.in_flight.dec();
-        self.proxy.metrics.finished(record.class, outcome, self.upstream_us, gateway);
         Some(record)
     }
 }
@@ -266,10 +293,10 @@ impl Exchange {
 impl Drop for Exchange {
     /// The client left before there was an answer.
     fn drop(&mut self) {
-        if self.record.is_none() {
+        if self.finished {
             return;
         }
-        self.received_by_now();
+        self.ended();
         self.requested_by_now();
         let decision = if self.sent.is_some() {
             Decision::Forwarded

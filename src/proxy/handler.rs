@@ -9,7 +9,7 @@ use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 
 use super::{
-    Admission, Call, GatewayError, Proxy, SandboxFlag,
+    Admission, Call, GatewayError, LogScope, Proxy, SandboxFlag,
     capture::{Captured, End, OnEnd, Recorded, Recording, Watched},
     exchange::Exchange,
     forward::{self, Read},
@@ -35,11 +35,16 @@ impl Proxy {
         B::Error: Into<BoxError>,
     {
         let (mut head, body) = request.into_parts();
-        let mut exchange = Exchange::open(&self, &peer, &head);
+        let mut exchange = Exchange::open(&self);
         if !admission.admits(peer.address.ip()) {
             return exchange.deny(&peer);
         }
-        let call = match self.routes.resolve(&head, peer.tls) {
+        let call = self.routes.resolve(&head, peer.tls);
+        let streams = call.as_ref().is_ok_and(|call| streams(call, &head));
+        if !streams || self.config.log_scope == LogScope::All {
+            exchange.record(&peer, &head);
+        }
+        let call = match call {
             Ok(call) => call,
             Err(error) => return exchange.finish_with(error).await,
         };
@@ -47,7 +52,7 @@ impl Proxy {
         if let Err(error) = check_sandbox_flag(&call, &mut head.headers) {
             return exchange.finish_with(error).await;
         }
-        if streams(&call, &head) {
+        if streams {
             return self.stream(exchange, call, head, body).await;
         }
         let bytes = match forward::read_request(&head.headers, body, self.config.buffer_limit).await {
@@ -75,7 +80,11 @@ impl Proxy {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let sent = Recording::new(self.services.log.body_limit());
+        let recording = || match exchange.is_recorded() {
+            true => Recording::new(self.services.log.body_limit()),
+            false => Recording::of_nothing(),
+        };
+        let (sent, received) = (recording(), recording());
         let is_head = head.method == Method::HEAD;
         let body = Recorded::new(body.map_err(Into::into), sent.clone()).boxed_unsync();
         let request = forward::upstream_request(&call, head, body);
@@ -92,8 +101,8 @@ impl Proxy {
         };
         let (head, body) = response.into_parts();
         exchange.answered(&head);
-        let key = self.services.registry.key_for(exchange.access_id(), call.route.environment);
-        let received = Recording::new(self.services.log.body_limit());
+        let passing_key = || self.services.registry.key_for(exchange.access_id(), call.route.environment);
+        let key = exchange.is_recorded().then(passing_key).flatten();
         let passing = Passing { exchange, key, received: received.clone() };
         if is_head || body.is_end_stream() {
             passing.finish(End::Whole).await;
@@ -227,6 +236,10 @@ impl Passing {
     /// Notes both bodies as far as they passed.
     fn complete(self) -> Exchange {
         let Self { mut exchange, key, received } = self;
+        if !exchange.is_recorded() {
+            exchange.ended();
+            return exchange;
+        }
         exchange.requested_by_now();
         exchange.understood_request(key.as_ref());
         exchange.received(received.captured(), key.as_ref());

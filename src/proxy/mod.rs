@@ -46,6 +46,17 @@ pub enum Unregistered {
     Refuse,
 }
 
+/// Which calls leave a record in the request log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogScope {
+    /// Every call.
+    #[default]
+    All,
+    /// Calls that change something at the platform or tell the gateway's books something; calls that only ask flow
+    /// through without a trace.
+    Changes,
+}
+
 /// Limits and policies of the data plane.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -55,11 +66,18 @@ pub struct Config {
     pub answer_limit: usize,
     /// What happens to issue calls of unregistered units.
     pub unregistered: Unregistered,
+    /// Which calls are recorded.
+    pub log_scope: LogScope,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { buffer_limit: 32 << 20, answer_limit: 32 << 20, unregistered: Unregistered::default() }
+        Self {
+            buffer_limit: 32 << 20,
+            answer_limit: 32 << 20,
+            unregistered: Unregistered::default(),
+            log_scope: LogScope::default(),
+        }
     }
 }
 

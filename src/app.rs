@@ -20,7 +20,7 @@ use crate::{
     listener::{Bound, ListenError, ListenerMetrics, Peer},
     ops::{self, OpsState, Readiness},
     proxy::{self, Admission, Proxy, Route, Routes, Services},
-    quota::{self, Ledger},
+    quota::{self, Ledger, Transfers},
     request_log::{self, LogError, RequestLog},
     shutdown::Shutdown,
     store::{self, Store, StoreError},
@@ -92,6 +92,8 @@ pub struct Parts {
     pub tokens: Arc<Tokens>,
     /// The credit.
     pub ledger: Ledger,
+    /// What moves the credit.
+    pub transfers: Transfers,
     /// The request log.
     pub log: Arc<RequestLog>,
     /// The monthly confirmations.
@@ -144,6 +146,7 @@ impl App {
             tokens: Arc::clone(&parts.tokens),
             log: Arc::clone(&parts.log),
             ledger: parts.ledger.clone(),
+            transfers: parts.transfers.clone(),
             confirmations: parts.confirmations.clone(),
             store: store.clone(),
             started_at: clock.now(),
@@ -271,10 +274,13 @@ async fn wire(config: &Config, store: &Store, clock: &Clock, metrics: &Metrics) 
         clock.clone(),
     )
     .await?;
+    let transfers =
+        Transfers::open(ledger.clone(), own, Arc::clone(&store.quota_settings), Arc::clone(&store.audit))
+            .await?;
     let services = Services {
         registry: Arc::clone(&registry),
         ledger: ledger.clone(),
-        quota_source: own,
+        transfers: transfers.clone(),
         log: Arc::clone(&log),
         confirmations: confirmations.clone(),
         ids,
@@ -288,7 +294,7 @@ async fn wire(config: &Config, store: &Store, clock: &Clock, metrics: &Metrics) 
     };
     let proxy = Proxy::new(proxy_config, routes(config, &upstreams)?, services, metrics)?;
     let tokens = Arc::new(Tokens::new(Arc::clone(&store.tokens), clock.clone()));
-    Ok(Wired { parts: Parts { registry, tokens, ledger, log, confirmations }, proxy })
+    Ok(Wired { parts: Parts { registry, tokens, ledger, transfers, log, confirmations }, proxy })
 }
 
 fn upstreams(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Upstream>>, AppError> {

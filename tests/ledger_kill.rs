@@ -96,9 +96,11 @@ async fn reserve_and_tell(ledger: &Ledger, n: u64) {
         tax: Money::ZERO,
         credit: Money::from_fen(100),
         reversed_no: None,
+        allowance: false,
     };
     let exchange = ExchangeId::from_number(i64::try_from(n).unwrap() + 1);
-    let upload = Upload { exchange, issuer: issuer(), mode: Mode::Enforce, claims: vec![claim] };
+    let (issuer, claims) = (issuer(), vec![claim]);
+    let upload = Upload { exchange, issuer, mode: Mode::Enforce, claims, allowance_returns: false };
     let mut reservation = ledger.reserve(&upload, &Bureau).await.unwrap();
     reservation.sending();
     let mut out = std::io::stdout().lock();

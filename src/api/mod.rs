@@ -30,7 +30,7 @@ pub use routes::router;
 use crate::{
     clock::Clock,
     confirmation::Confirmations,
-    quota::Ledger,
+    quota::{Ledger, Transfers},
     request_log::RequestLog,
     store::Store,
     unit::{Registry, token::Tokens},
@@ -47,6 +47,8 @@ pub struct ApiState {
     pub log: Arc<RequestLog>,
     /// Credit.
     pub ledger: Ledger,
+    /// What moves credit.
+    pub transfers: Transfers,
     /// Monthly confirmations.
     pub confirmations: Confirmations,
     /// The database: changes, kept answers, and whether it answers.

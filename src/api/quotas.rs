@@ -210,7 +210,11 @@ pub(super) async fn entries(
     let page = PageRequest::<InvoiceNo>::take(&mut query)?;
     let filter = EntryFilter {
         issuer,
-        period: period(&state, &mut query)?,
+        period: Some(period(&state, &mut query)?),
+        invoice_no: query.optional("invoice_no")?,
+        exchange: query.optional("exchange")?,
+        from: query.optional("from")?,
+        to: query.optional("to")?,
         state: named(&mut query, "state", EntryState::parse)?,
         after: page.cursor,
         limit: u32::try_from(page.limit + 1).unwrap_or(u32::MAX),

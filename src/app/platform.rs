@@ -5,14 +5,17 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    confirmation::{CallEnded, Identity, Platform},
+    confirmation::{Identity, Platform},
     domain::{CapabilityCode, Environment, TaxNo},
     leqi::{
-        client::{CallError, Caller, Client},
-        messages::{QuotaBalance, SummaryList, SummaryQuery, SummaryUpload},
+        client::{CallEnded, Caller, Client},
+        messages::{
+            QuotaBalance, QuotaTransfer, QuotaTransferAnswer, QuotaValidity, QuotaValidityAnswer,
+            ResultAnswer, SummaryList, SummaryQuery, SummaryUpload,
+        },
     },
-    quota::QuotaSource,
-    unit::Registry,
+    quota::{Bureau, Ids, NoCaller, QuotaSource},
+    unit::{QuotaMode, Registry, Unit, UnitError},
 };
 
 /// The client, and the registry that knows in whose name it calls.
@@ -34,12 +37,55 @@ impl QuotaSource for OwnCalls {
     fn balance<'a>(&'a self, issuer: &'a TaxNo) -> BoxFuture<'a, Result<QuotaBalance, String>> {
         Box::pin(async move {
             let caller = self.caller(issuer)?;
-            self.client.query_quota(&caller, issuer).await.map_err(|error| match error {
-                CallError::Refused { code, text, .. } => format!("平台返回 {code} {text}"),
-                CallError::Journal { source, .. } => format!("请求日志无法写入：{source}"),
-                CallError::NotSent { source, .. } => format!("无法连接平台：{source}"),
-                CallError::Unclear { reason, .. } => format!("平台应答不明：{reason}"),
-            })
+            let asked = self.client.query_quota(&caller, issuer).await;
+            asked.map_err(|error| CallEnded::from(error).chinese())
+        })
+    }
+}
+
+impl Bureau for OwnCalls {
+    fn taxpayers(&self) -> Vec<TaxNo> {
+        let served = |unit: &Arc<Unit>| unit.quota_mode != QuotaMode::Off && self.ids(&unit.tax_no).is_ok();
+        self.registry.list().into_iter().filter(served).map(|unit| unit.tax_no.clone()).collect()
+    }
+
+    fn ids(&self, issuer: &TaxNo) -> Result<Ids, NoCaller> {
+        let caller = self.registry.caller_for(issuer, self.capability.clone(), Environment::Production);
+        match caller {
+            Ok(caller) => Ok(Ids { access: caller.access_id, using: caller.using_id }),
+            Err(UnitError::Unknown(tax_no)) => Err(NoCaller::Unit(tax_no)),
+            Err(error) => Err(NoCaller::Key(error.to_string())),
+        }
+    }
+
+    fn transfer<'a>(
+        &'a self,
+        request: &'a QuotaTransfer,
+    ) -> BoxFuture<'a, Result<QuotaTransferAnswer, CallEnded>> {
+        Box::pin(async move {
+            let caller = self.caller(&request.tax_no).map_err(CallEnded::NotSent)?;
+            self.client.transfer_quota(&caller, request).await.map_err(CallEnded::from)
+        })
+    }
+
+    fn extend<'a>(
+        &'a self,
+        request: &'a QuotaValidity,
+    ) -> BoxFuture<'a, Result<QuotaValidityAnswer, CallEnded>> {
+        Box::pin(async move {
+            let caller = self.caller(&request.tax_no).map_err(CallEnded::NotSent)?;
+            self.client.adjust_validity(&caller, request).await.map_err(CallEnded::from)
+        })
+    }
+
+    fn results<'a>(
+        &'a self,
+        issuer: &'a TaxNo,
+        acceptance_no: &'a str,
+    ) -> BoxFuture<'a, Result<ResultAnswer, CallEnded>> {
+        Box::pin(async move {
+            let caller = self.caller(issuer).map_err(CallEnded::NotSent)?;
+            self.client.query_results(&caller, acceptance_no).await.map_err(CallEnded::from)
         })
     }
 }
@@ -54,24 +100,14 @@ impl Platform for OwnCalls {
     fn upload<'a>(&'a self, upload: &'a SummaryUpload) -> BoxFuture<'a, Result<(), CallEnded>> {
         Box::pin(async move {
             let caller = self.caller(&upload.seller).map_err(CallEnded::NotSent)?;
-            self.client.upload_summary(&caller, upload).await.map(drop).map_err(ended)
+            self.client.upload_summary(&caller, upload).await.map(drop).map_err(CallEnded::from)
         })
     }
 
     fn query<'a>(&'a self, query: &'a SummaryQuery) -> BoxFuture<'a, Result<SummaryList, CallEnded>> {
         Box::pin(async move {
             let caller = self.caller(&query.seller).map_err(CallEnded::NotSent)?;
-            self.client.query_summary(&caller, query).await.map_err(ended)
+            self.client.query_summary(&caller, query).await.map_err(CallEnded::from)
         })
-    }
-}
-
-fn ended(error: CallError) -> CallEnded {
-    match error {
-        CallError::Journal { sent: false, source, .. } => CallEnded::NotSent(source.to_string()),
-        CallError::Journal { sent: true, source, .. } => CallEnded::Unclear(source.to_string()),
-        CallError::NotSent { source, .. } => CallEnded::NotSent(source.to_string()),
-        CallError::Refused { code, text, .. } => CallEnded::Refused { code, text },
-        CallError::Unclear { reason, .. } => CallEnded::Unclear(reason),
     }
 }

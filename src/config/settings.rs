@@ -105,7 +105,13 @@ fn quota(mut section: Section<'_>) -> (quota::Config, Unregistered) {
         );
     }
     let cooldown = section.value_or("cooldown", default.cooldown, kinds::duration);
-    (quota::Config { cooldown }, unregistered)
+    let config = quota::Config {
+        cooldown,
+        balance_interval: section.value_or("balance_interval", default.balance_interval, kinds::duration),
+        top_up_wait: section.value_or("top_up_wait", default.top_up_wait, kinds::duration),
+        result_after: section.value_or("result_after", default.result_after, kinds::duration),
+    };
+    (config, unregistered)
 }
 
 fn limits(mut section: Section<'_>) -> Limits {

@@ -7,9 +7,10 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use platform::{CallEnded, Identity, Platform};
+pub use platform::{Identity, Platform};
 pub use service::{ConfirmationError, Confirmations, View};
 pub use state::{Outcome, State, StepError};
 
 pub use crate::domain::Totals;
+pub use crate::leqi::client::CallEnded;
 pub use crate::store::confirmations::{ConfirmationFilter as Filter, ConfirmationRow as Row};

@@ -4,7 +4,10 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     domain::{PlatformId, ProvinceCode, TaxNo},
-    leqi::messages::{SummaryList, SummaryQuery, SummaryUpload},
+    leqi::{
+        client::CallEnded,
+        messages::{SummaryList, SummaryQuery, SummaryUpload},
+    },
 };
 
 /// How a taxpayer is known to the platform.
@@ -14,25 +17,6 @@ pub struct Identity {
     pub platform_id: PlatformId,
     /// Its provincial tax authority (`xsfsjswjgdm`).
     pub province: ProvinceCode,
-}
-
-/// How a call that was not accepted ended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallEnded {
-    /// Proven that nothing left the gateway.
-    #[error("not sent: {0}")]
-    NotSent(String),
-    /// The platform refused.
-    #[error("refused by the platform: {code} {text}")]
-    Refused {
-        /// Its code; may be empty.
-        code: String,
-        /// Its words.
-        text: String,
-    },
-    /// Nobody knows.
-    #[error("outcome unknown: {0}")]
-    Unclear(String),
 }
 
 /// The calls of a confirmation, in the name of the taxpayer's registered unit.

@@ -34,6 +34,12 @@ impl ExchangeId {
         Self(instant.as_millisecond().max(0) << TIME_SHIFT)
     }
 
+    /// When the exchange was opened, to the millisecond.
+    #[must_use]
+    pub fn opened_at(self) -> Timestamp {
+        Timestamp::from_millisecond(self.0 >> TIME_SHIFT).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
     /// Parses 16 hex digits.
     ///
     /// # Errors

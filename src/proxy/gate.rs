@@ -53,7 +53,7 @@ impl Proxy {
         if call.is_production()
             && let Some(decoded) = &passed.decoded
         {
-            passed.mark = self.mark(class, &decoded.json).await?;
+            passed.mark = self.mark(exchange, class, &decoded.json).await?;
         }
         Ok(passed)
     }
@@ -97,15 +97,14 @@ impl Proxy {
             Err(error) => Err(GatewayError::BodyUnreadable(error.to_string())),
         };
         match upload {
-            Ok(upload) => self.reserve(&upload).await.map(Some),
+            Ok(upload) => self.reserve(upload).await.map(Some),
             Err(error) if mode == Mode::Observe => Ok(self.unchecked(exchange, &error.to_string())),
             Err(error) => Err(error),
         }
     }
 
-    async fn reserve(&self, upload: &Upload) -> Result<Reservation, GatewayError> {
-        let source = &*self.services.quota_source;
-        self.services.ledger.reserve(upload, source).await.map_err(|error| match error {
+    async fn reserve(&self, upload: Upload) -> Result<Reservation, GatewayError> {
+        self.services.transfers.reserve(upload).await.map_err(|error| match error {
             ReserveError::Refused(refusal) => GatewayError::Credit(refusal),
             ReserveError::Store(error) => GatewayError::StoreDown(error.to_string()),
         })
@@ -113,7 +112,12 @@ impl Proxy {
 
     /// What the books say before a quota query is sent, or that a transfer is about to be sent, so that its answer
     /// can be set against it.
-    async fn mark(&self, class: ServiceClass, json: &[u8]) -> Result<Option<Mark>, GatewayError> {
+    async fn mark(
+        &self,
+        exchange: &Exchange,
+        class: ServiceClass,
+        json: &[u8],
+    ) -> Result<Option<Mark>, GatewayError> {
         let ledger = &self.services.ledger;
         // what cannot be read is the platform's to refuse
         match class {
@@ -125,9 +129,12 @@ impl Proxy {
                     .ok())
             }
             ServiceClass::QuotaTransfer => {
-                let Ok(asked) = messages::read::<messages::QuotaTransfer>(json) else { return Ok(None) };
-                let mark = ledger.begin_transfer(&asked).await;
-                mark.map(Some).map_err(|error| GatewayError::StoreDown(error.to_string()))
+                let unit = self.services.registry.by_platform_id(exchange.using_id());
+                let asked = quota::read_transfer(json, unit.as_ref().map(|unit| &unit.tax_no));
+                let Some(asked) = asked.map_err(GatewayError::Credit)? else { return Ok(None) };
+                let noted = ledger.begin_transfer(&asked).await;
+                let mark = noted.map_err(|error| GatewayError::StoreDown(error.to_string()))?;
+                mark.map(Some).map_err(|reused| GatewayError::Credit(Refusal::of_serial(&asked, reused)))
             }
             ServiceClass::Issue
             | ServiceClass::IssueResult
@@ -199,5 +206,5 @@ fn upload(
             unit: unit.tax_no.to_string(),
         });
     }
-    Ok(Upload { exchange: exchange.id(), issuer, mode: mode_of(unit), claims })
+    Ok(Upload { exchange: exchange.id(), issuer, mode: mode_of(unit), claims, allowance_returns: false })
 }

@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     confirmation::Confirmations,
     domain::ExchangeIds,
-    quota::{Ledger, QuotaSource},
+    quota::{Ledger, Transfers},
     request_log::RequestLog,
     telemetry::metrics::{MetricError, Metrics},
     unit::Registry,
@@ -88,8 +88,8 @@ pub struct Services {
     pub registry: Arc<Registry>,
     /// The credit.
     pub ledger: Ledger,
-    /// Where the ledger gets a balance that it does not know.
-    pub quota_source: Arc<dyn QuotaSource>,
+    /// What reserves, and downloads credit where that is wanted.
+    pub transfers: Transfers,
     /// The request log.
     pub log: Arc<RequestLog>,
     /// The monthly confirmations, which watch the traffic.

@@ -28,7 +28,8 @@ impl Proxy {
             && let Some(decoded) = &passed.decoded
             && let Ok(asked) = messages::read::<QuotaTransfer>(&decoded.json)
         {
-            self.stored(call, self.services.ledger.observe_transfer_refused(&asked).await);
+            let refused = self.services.ledger.observe_transfer_refused(&asked, "GW-NOT-SENT", "").await;
+            self.stored(call, refused);
         }
     }
 
@@ -147,14 +148,15 @@ impl Proxy {
         verdict: &Verdict,
     ) -> Result<(), StoreError> {
         let (Ok(asked), Some(mark)) = (messages::read::<QuotaTransfer>(request), mark) else { return Ok(()) };
+        let ledger = &self.services.ledger;
         match verdict {
             Verdict::Accepted { json, .. } => match messages::read_answer::<QuotaTransferAnswer>(json) {
-                Ok(answer) => self.services.ledger.observe_transfer(&asked, &answer, mark).await.map(drop),
-                Err(_) => self.services.ledger.observe_transfer_unclear(&asked, mark).await,
+                Ok(answer) => ledger.observe_transfer(&asked, &answer, mark).await.map(drop),
+                Err(error) => ledger.observe_transfer_unclear(&asked, mark, &error.to_string()).await,
             },
-            Verdict::Unclear { .. } => self.services.ledger.observe_transfer_unclear(&asked, mark).await,
-            Verdict::AlreadyUploaded { .. } | Verdict::Refused { .. } => {
-                self.services.ledger.observe_transfer_refused(&asked).await
+            Verdict::Unclear { reason } => ledger.observe_transfer_unclear(&asked, mark, reason).await,
+            Verdict::AlreadyUploaded { code, text, .. } | Verdict::Refused { code, text } => {
+                ledger.observe_transfer_refused(&asked, code, text).await
             }
         }
     }

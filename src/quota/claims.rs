@@ -32,6 +32,8 @@ pub struct Claim {
     pub credit: Money,
     /// The blue invoice that it reverses.
     pub reversed_no: Option<InvoiceNo>,
+    /// Whether it is red for a sales allowance (销售折让, `chyydm` 04).
+    pub allowance: bool,
 }
 
 impl Claim {
@@ -79,6 +81,9 @@ fn same_issuer(invoice: &Invoice, service: &ServiceCode, first: &TaxNo) -> Resul
     Err(Refusal::Issuers { invoice_no: invoice.invoice_no.clone(), issuer, first: first.clone(), field })
 }
 
+/// `chyydm` of a sales allowance.
+const ALLOWANCE: &str = "04";
+
 /// Services that upload purchase invoices, whatever their `sgfplxDm` says.
 const PURCHASE_SERVICES: [&str; 3] = ["NCPSGFPSC", "GFSGFPSC", "FXKPTYFPSC"];
 
@@ -108,6 +113,7 @@ fn claim(invoice: &Invoice) -> Result<Claim, Refusal> {
         tax: invoice.tax,
         credit,
         reversed_no,
+        allowance: invoice.red && invoice.red_reason.as_deref() == Some(ALLOWANCE),
     };
     let date = claim.day();
     if i16::from(claim.invoice_no.year()) != date.year() % 100 {

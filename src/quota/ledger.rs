@@ -26,11 +26,22 @@ use crate::{
 pub struct Config {
     /// How long after a balance query a shortage does not make another one, per taxpayer.
     pub cooldown: Duration,
+    /// How often the gateway asks for a balance by itself at most, per taxpayer (protocol.md §4: once an hour).
+    pub balance_interval: Duration,
+    /// How long an upload that lacks credit waits for a download.
+    pub top_up_wait: Duration,
+    /// How long after its acceptance the gateway itself asks for an upload's results.
+    pub result_after: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cooldown: Duration::from_secs(60) }
+        Self {
+            cooldown: Duration::from_secs(60),
+            balance_interval: Duration::from_secs(3600),
+            top_up_wait: Duration::from_secs(10),
+            result_after: Duration::from_secs(60),
+        }
     }
 }
 
@@ -53,7 +64,7 @@ pub struct Ledger(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) table: Arc<dyn LedgerTable>,
     pub(super) clock: Clock,
-    config: Config,
+    pub(super) config: Config,
     pub(super) metrics: Metrics,
     flights: Flights,
 }
@@ -106,12 +117,14 @@ impl Ledger {
                 self.ask_unknown(&key, source).await?;
                 None
             }
-            Err(NotReserved::Refused(Refusal::Short { issuer, period, available, needed, at_bureau })) => {
-                let asked = self.ask_short(&AccountKey { issuer: issuer.clone(), period }, source).await?;
-                let refusal = Refusal::Short { issuer, period, available, needed, at_bureau };
+            Err(NotReserved::Refused(refusal)) => {
+                let short = refusal.short_of();
+                let asked = match &short {
+                    Some(key) => self.ask_short(key, source).await?,
+                    None => false,
+                };
                 (!asked).then_some(refusal)
             }
-            Err(NotReserved::Refused(refusal)) => Some(refusal),
         };
         if let Some(refusal) = refusal {
             return Err(refusal.into());
@@ -195,18 +208,19 @@ impl Inner {
     ) -> Result<Result<Reservation, NotReserved>, StoreError> {
         let reservation = {
             let (ledger, issuer, exchange) = (Arc::clone(self), upload.issuer.clone(), upload.exchange);
-            move |Reserved { invoices, held }| Reservation {
+            move |Reserved { invoices, held, left }| Reservation {
                 ledger,
                 issuer,
                 exchange,
                 invoices,
                 held,
+                left,
                 sending: false,
                 settled: false,
             }
         };
         if upload.mode == Mode::Off {
-            return Ok(Ok(reservation(Reserved { invoices: Vec::new(), held: Money::ZERO })));
+            return Ok(Ok(reservation(Reserved { invoices: Vec::new(), held: Money::ZERO, left: None })));
         }
         let (now, upload) = (self.clock.now(), upload.clone());
         let keys = upload.keys();
@@ -232,7 +246,7 @@ impl Inner {
         Ok(settled)
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         issuer: &TaxNo,
         cooldown: Duration,
@@ -291,6 +305,11 @@ impl Inner {
         self.metrics.issued.inc_by(count(settled.issued));
         self.metrics.released.inc_by(count(settled.released));
         self.metrics.overdrawn.inc_by(count(settled.overdrawn.len()));
+        self.metrics.late.inc_by(count(settled.late.len()));
+        for entry in &settled.late {
+            tracing::error!(issuer = %entry.issuer, invoice_no = %entry.invoice_no,
+                "an invoice was issued after its credit had been given free; it is booked");
+        }
         for entry in &settled.overdrawn {
             tracing::error!(issuer = %entry.issuer, invoice_no = %entry.invoice_no,
                 "an invoice was issued after its credit had been given free and used otherwise: the month is overdrawn");

@@ -1,6 +1,6 @@
 //! What the ledger shows of itself.
 
-use prometheus::{Histogram, IntCounter, IntCounterVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::telemetry::metrics::{self, MetricError};
 
@@ -12,7 +12,11 @@ pub struct Metrics {
     pub(super) issued: IntCounter,
     pub(super) released: IntCounter,
     pub(super) overdrawn: IntCounter,
+    pub(super) late: IntCounter,
     pub(super) abandoned: IntCounterVec,
+    pub(super) transfers: IntCounterVec,
+    pub(super) resolved: IntCounterVec,
+    pub(super) overdue: IntGauge,
     pub(super) syncs: IntCounterVec,
     pub(super) overtaken: IntCounter,
     pub(super) seconds: Histogram,
@@ -37,6 +41,24 @@ impl Metrics {
             overdrawn: to.counter(
                 "quota_overdrawn_invoices_total",
                 "Invoices that were issued after their credit had been given free and used otherwise",
+            )?,
+            late: to.counter(
+                "quota_late_invoices_total",
+                "Invoices that were issued after their credit had been given free",
+            )?,
+            transfers: to.counters(
+                "quota_transfers_total",
+                "The gateway's own downloads and returns of credit, by how a sending ended",
+                &["direction", "result"],
+            )?,
+            resolved: to.counters(
+                "quota_reconciled_invoices_total",
+                "Invoices of unknown outcome that the gateway itself resolved, by means and outcome",
+                &["by", "outcome"],
+            )?,
+            overdue: to.gauge(
+                "quota_overdue_invoices",
+                "Invoices whose outcome is still unknown 48 hours after they were last sent",
             )?,
             abandoned: to.counters(
                 "quota_abandoned_reservations_total",

@@ -3,7 +3,7 @@
 use super::{
     Ledger,
     job::run,
-    rules::{self, Mark, Observed, Settled},
+    rules::{self, Mark, Observed, SerialReused, Settled},
 };
 use crate::{
     domain::{Period, PlatformId, TaxNo},
@@ -69,14 +69,17 @@ impl Ledger {
     /// [`Self::observe_transfer_unclear`].
     ///
     /// # Errors
-    /// When the database failed.
-    pub async fn begin_transfer(&self, request: &QuotaTransfer) -> Result<Mark, StoreError> {
+    /// When the database failed; inside, when the serial belongs to another transfer.
+    pub async fn begin_transfer(
+        &self,
+        request: &QuotaTransfer,
+    ) -> Result<Result<Mark, SerialReused>, StoreError> {
         let now = self.0.clock.now();
         let key = AccountKey { issuer: request.tax_no.clone(), period: Period::at(now) };
         let (keys, request) = (transfer_keys(&key, request), request.clone());
         let decide = move |books: &mut Books| {
-            rules::begin_transfer(books, &request, &key, now);
-            rules::mark(key.clone(), books.account(&key))
+            rules::begin_transfer(books, &request, &key, now)?;
+            Ok(rules::mark(key.clone(), books.account(&key)))
         };
         run(&*self.0.table, keys, decide, |mark| mark).await
     }
@@ -105,11 +108,16 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database failed.
-    pub async fn observe_transfer_refused(&self, request: &QuotaTransfer) -> Result<(), StoreError> {
+    pub async fn observe_transfer_refused(
+        &self,
+        request: &QuotaTransfer,
+        code: &str,
+        text: &str,
+    ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
         let keys = LedgerKeys { transfers: vec![request.serial.clone()], ..LedgerKeys::default() };
-        let request = request.clone();
-        let decide = move |books: &mut _| rules::transfer_refused(books, &request, now);
+        let (request, code, text) = (request.clone(), code.to_owned(), text.to_owned());
+        let decide = move |books: &mut _| rules::transfer_refused(books, &request, &code, &text, now);
         run(&*self.0.table, keys, decide, |()| ()).await
     }
 
@@ -121,11 +129,12 @@ impl Ledger {
         &self,
         request: &QuotaTransfer,
         mark: &Mark,
+        reason: &str,
     ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
         let keys = transfer_keys(&mark.key, request);
-        let (request, mark) = (request.clone(), mark.clone());
-        let decide = move |books: &mut _| rules::transfer_unclear(books, &request, &mark, now);
+        let (request, mark, reason) = (request.clone(), mark.clone(), reason.to_owned());
+        let decide = move |books: &mut _| rules::transfer_unclear(books, &request, &mark, &reason, now);
         run(&*self.0.table, keys, decide, |()| ()).await
     }
 

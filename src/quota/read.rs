@@ -7,7 +7,10 @@ use crate::{
     domain::{InvoiceNo, Period, PlatformId, TaxNo, Totals},
     store::{
         StoreError,
-        ledger::{Account, AccountFilter, AccountKey, Entry, EntryFilter, EntryKey, Event, Mismatch},
+        ledger::{
+            Account, AccountFilter, AccountKey, Entry, EntryFilter, EntryKey, Event, Mismatch, OpenCursor,
+            Transfer, TransferFilter,
+        },
     },
 };
 
@@ -59,9 +62,18 @@ impl Ledger {
     pub async fn open_entries(
         &self,
         unchanged_since: Timestamp,
+        after: Option<OpenCursor>,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.0.table.open_entries(unchanged_since, limit).await
+        self.0.table.open_entries(unchanged_since, after, limit).await
+    }
+
+    /// Downloads and returns, the newest first.
+    ///
+    /// # Errors
+    /// When the database failed.
+    pub async fn transfers(&self, filter: &TransferFilter) -> Result<Vec<Transfer>, StoreError> {
+        self.0.table.transfers(filter).await
     }
 
     /// What changed an account, the newest first.

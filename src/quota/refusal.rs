@@ -3,6 +3,7 @@
 use crate::{
     domain::{Day, InvoiceNo, Money, Period, TaxNo},
     leqi::messages::InvoiceError,
+    store::ledger::AccountKey,
 };
 
 /// Why an upload is not forwarded. Nothing of it was reserved or sent.
@@ -89,11 +90,20 @@ pub enum Refusal {
         needed: Money,
         /// What the bureau would still give, if it is known; [`Money::ON_DEMAND`] when there is no limit.
         at_bureau: Option<Money>,
+        /// Why the download that was started because of it did not help, in Chinese.
+        top_up: Option<String>,
     },
     /// Too many invoices in one upload.
     TooMany {
         /// How many.
         count: usize,
+    },
+    /// A field of a download or return of credit.
+    Transfer {
+        /// The field's name on the wire.
+        field: &'static str,
+        /// What is wrong with it, in Chinese.
+        reason: String,
     },
     /// The date lies outside the days that the credit is good for.
     Validity {
@@ -125,6 +135,7 @@ impl Refusal {
             Self::PastMonth { .. } => "GW-QUOTA-PAST-MONTH",
             Self::Short { .. } => "GW-QUOTA-SHORT",
             Self::TooMany { .. } => "GW-INVOICE-COUNT",
+            Self::Transfer { .. } => "GW-TRANSFER-FIELD",
             Self::Validity { .. } => "GW-QUOTA-VALIDITY",
         }
     }
@@ -141,7 +152,8 @@ impl Refusal {
             }
             Self::Empty => "报文中没有发票，请核对上传内容".to_owned(),
             Self::Field { invoice_no, field, reason } => {
-                format!("发票{invoice_no}的字段{field}无法识别（{reason}），请更正后重新上传")
+                let reason = chinese(reason);
+                format!("发票{invoice_no}的字段{field}有误（{reason}），请更正后重新上传")
             }
             Self::Issuers { invoice_no, issuer, first, field } => format!(
                 "同一批次只能有一个开票方：发票{invoice_no}的开票方({field})为{issuer}，而本批第一张为{first}，请按开票方分批上传"
@@ -162,20 +174,36 @@ impl Refusal {
             Self::PastMonth { issuer, period } => format!(
                 "网关未记录{issuer}在{period}的授信额度，而平台只能查询当月额度；如确需补传该月发票，请管理员将该单位的额度模式暂改为observe后重传"
             ),
-            Self::Short { issuer, period, available, needed, at_bureau } => format!(
-                "{issuer}在{period}的授信额度不足：剩余可用{available}元，本批需要{needed}元，差{}元；{}，下载额度后重新上传",
+            Self::Short { issuer, period, available, needed, at_bureau, top_up } => format!(
+                "{issuer}在{period}的授信额度不足：剩余可用{available}元，本批需要{needed}元，差{}元；{}{}，下载额度后重新上传",
                 needed.saturating_sub(*available),
-                bureau_zh(*at_bureau)
+                bureau_zh(*at_bureau),
+                top_up.as_ref().map_or_else(String::new, |why| format!("，自动下载未成功（{why}）"))
             ),
             Self::TooMany { count } => {
                 format!("一次最多上传{}张发票，本批有{count}张，请分批上传", super::MAX_INVOICES)
             }
+            Self::Transfer { field, reason } => format!("额度申请的字段{field}有误：{reason}"),
             Self::Validity { invoice_no, date, from, to } => format!(
                 "发票{invoice_no}的开票日期{date}不在授信额度有效期内（{}至{}）；申报后请调整额度有效期，或重新下载额度",
                 day(*from),
                 day(*to)
             ),
         }
+    }
+
+    /// The account that is short, if that is the reason.
+    pub(super) fn short_of(&self) -> Option<AccountKey> {
+        let Self::Short { issuer, period, .. } = self else { return None };
+        Some(AccountKey { issuer: issuer.clone(), period: *period })
+    }
+
+    /// The shortage, with why a download did not help.
+    pub(super) fn after_top_up(mut self, why: String) -> Self {
+        if let Self::Short { top_up, .. } = &mut self {
+            *top_up = Some(why);
+        }
+        self
     }
 
     /// The same in short, in English.
@@ -213,6 +241,7 @@ impl Refusal {
             Self::TooMany { count } => {
                 format!("{count} invoices in one upload, {} at most", super::MAX_INVOICES)
             }
+            Self::Transfer { field, reason } => format!("transfer of credit: {field}: {reason}"),
             Self::Validity { invoice_no, date, from, to } => {
                 format!(
                     "invoice {invoice_no} dated {date}: credit is good from {} to {}",
@@ -241,6 +270,22 @@ impl From<InvoiceError> for Refusal {
             reason: error.reason,
         }
     }
+}
+
+/// The known rules of fields in Chinese; others stay as they are.
+pub(super) fn chinese(reason: &str) -> String {
+    const KNOWN: [(&str, &str); 8] = [
+        ("missing", "缺失"),
+        ("amount has more than two decimals", "金额最多两位小数"),
+        ("amount is not a decimal number", "不是金额"),
+        ("amount is out of range", "金额超出18位"),
+        ("time must be written", "时间格式应为yyyy-MM-dd HH:mm:ss"),
+        ("neither 0 (blue) nor 1 (red)", "应为0（蓝字）或1（红字）"),
+        ("negative on a blue invoice", "蓝字发票金额不能为负"),
+        ("positive on a red invoice", "红字发票金额不能为正"),
+    ];
+    let known = KNOWN.iter().find(|(english, _)| reason.contains(english));
+    known.map_or_else(|| reason.to_owned(), |(_, chinese)| (*chinese).to_owned())
 }
 
 fn bureau_zh(at_bureau: Option<Money>) -> String {

@@ -14,6 +14,7 @@ pub struct Reservation {
     pub(super) exchange: ExchangeId,
     pub(super) invoices: Vec<InvoiceNo>,
     pub(super) held: Money,
+    pub(super) left: Option<Money>,
     pub(super) sending: bool,
     pub(super) settled: bool,
 }
@@ -41,6 +42,12 @@ impl Reservation {
     #[must_use]
     pub fn held(&self) -> Money {
         self.held
+    }
+
+    /// What was left in the latest of its months; unknown when nothing was reserved.
+    #[must_use]
+    pub fn left(&self) -> Option<Money> {
+        self.left
     }
 
     /// From now on bytes may leave: without proof of the contrary the credit stays held.

@@ -10,6 +10,7 @@ pub mod confirmations;
 pub mod exchanges;
 pub mod idempotency;
 pub mod ledger;
+pub mod quota_settings;
 pub mod tokens;
 pub mod units;
 
@@ -67,6 +68,8 @@ pub struct Store {
     pub units: Arc<dyn units::UnitTable>,
     /// Credit: accounts, invoices, events.
     pub ledger: Arc<dyn ledger::LedgerTable>,
+    /// How the credit of units is managed.
+    pub quota_settings: Arc<dyn quota_settings::QuotaSettingTable>,
     engine: Arc<dyn Engine>,
 }
 

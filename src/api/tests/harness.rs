@@ -14,9 +14,12 @@ use crate::{
     api::{ApiState, router},
     clock::Clock,
     confirmation::{CallEnded, Confirmations, Identity, Platform},
-    domain::TaxNo,
-    leqi::messages::{Summary, SummaryAction, SummaryList, SummaryQuery, SummaryUpload},
-    quota,
+    domain::{Money, TaxNo},
+    leqi::messages::{
+        Direction, QuotaBalance, QuotaTransfer, QuotaTransferAnswer, QuotaValidity, QuotaValidityAnswer,
+        ResultAnswer, Summary, SummaryAction, SummaryList, SummaryQuery, SummaryUpload,
+    },
+    quota::{self, Ids, NoCaller, QuotaSource, Transfers},
     request_log::{self, RequestLog},
     store::{self, Store},
     telemetry::metrics::Metrics,
@@ -47,6 +50,7 @@ pub(super) struct Api {
 pub(super) struct Bureau {
     pub(super) ends: Mutex<Option<CallEnded>>,
     pub(super) uploads: Mutex<Vec<SummaryUpload>>,
+    pub(super) transfers: Mutex<Vec<QuotaTransfer>>,
 }
 
 impl Bureau {
@@ -76,6 +80,77 @@ impl Platform for Bureau {
         });
         let list = SummaryList { summaries: summaries.into_iter().collect() };
         Box::pin(async { self.end().map(|()| list) })
+    }
+}
+
+/// 10,000.00 at the bureau, less what was downloaded.
+impl QuotaSource for Bureau {
+    fn balance<'a>(&'a self, _: &'a TaxNo) -> BoxFuture<'a, Result<QuotaBalance, String>> {
+        let downloaded = self.downloaded();
+        let total = Money::from_fen(1_000_000);
+        Box::pin(async move {
+            self.end().map_err(|ended| ended.chinese())?;
+            Ok(QuotaBalance {
+                suspended: false,
+                month_total: total,
+                available: total.saturating_sub(downloaded),
+                downloaded,
+                unused: downloaded,
+                period: Clock::system().period(),
+            })
+        })
+    }
+}
+
+impl Bureau {
+    fn downloaded(&self) -> Money {
+        let transfers = self.transfers.lock().unwrap();
+        transfers.iter().fold(Money::ZERO, |sum, transfer| match transfer.direction {
+            Direction::Download => sum.saturating_add(transfer.amount),
+            Direction::Return => sum.saturating_sub(transfer.amount),
+        })
+    }
+}
+
+impl quota::Bureau for Bureau {
+    fn taxpayers(&self) -> Vec<TaxNo> {
+        vec![ACCESS.parse().unwrap()]
+    }
+
+    fn ids(&self, issuer: &TaxNo) -> Result<Ids, NoCaller> {
+        let known = issuer.as_str() == ACCESS;
+        let id = ACCESS_ID.parse().map(|id: crate::domain::PlatformId| Ids { access: id.clone(), using: id });
+        id.ok().filter(|_| known).ok_or_else(|| NoCaller::Unit(issuer.clone()))
+    }
+
+    fn transfer<'a>(
+        &'a self,
+        request: &'a QuotaTransfer,
+    ) -> BoxFuture<'a, Result<QuotaTransferAnswer, CallEnded>> {
+        Box::pin(async move {
+            self.end()?;
+            let mut transfers = self.transfers.lock().unwrap();
+            if !transfers.contains(request) {
+                transfers.push(request.clone());
+            }
+            Ok(QuotaTransferAnswer::default())
+        })
+    }
+
+    fn extend<'a>(
+        &'a self,
+        request: &'a QuotaValidity,
+    ) -> BoxFuture<'a, Result<QuotaValidityAnswer, CallEnded>> {
+        let (from, to) = (request.period.first_day(), request.period.last_day());
+        let period = Some(request.period);
+        Box::pin(async move {
+            self.end()?;
+            Ok(QuotaValidityAnswer { period, valid_from: Some(from), valid_to: Some(to) })
+        })
+    }
+
+    fn results<'a>(&'a self, _: &'a TaxNo, _: &'a str) -> BoxFuture<'a, Result<ResultAnswer, CallEnded>> {
+        Box::pin(async { self.end().map(|()| ResultAnswer::default()) })
     }
 }
 
@@ -196,13 +271,17 @@ async fn state(store: Store, clock: &Clock, metrics: &Metrics, bureau: Arc<Burea
     let ledger =
         quota::Ledger::new(Arc::clone(&store.ledger), clock.clone(), quota::Config::default(), &ledger);
     let table = Arc::clone(&store.confirmations);
+    let own: Arc<dyn quota::Bureau> = Arc::<Bureau>::clone(&bureau);
     let confirmations = Confirmations::open(table, ledger.clone(), bureau, clock.clone()).await.unwrap();
+    let (settings, audit) = (Arc::clone(&store.quota_settings), Arc::clone(&store.audit));
+    let transfers = Transfers::open(ledger.clone(), own, settings, audit).await.unwrap();
     let master = MasterKey::generate().unwrap();
     ApiState {
         registry: Registry::open(Arc::clone(&store.units), master, clock.clone()).await.unwrap(),
         tokens: Arc::new(Tokens::new(Arc::clone(&store.tokens), clock.clone())),
         log: log.unwrap(),
         ledger,
+        transfers,
         confirmations,
         store,
         clock: clock.clone(),

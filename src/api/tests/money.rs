@@ -48,7 +48,9 @@ async fn upload(api: &Api, number: u64, fen: i64) {
             tax: Money::ZERO,
             credit: Money::from_fen(fen),
             reversed_no: None,
+            allowance: false,
         }],
+        allowance_returns: false,
     };
     let reservation = api.state.ledger.reserve(&upload, &Bureau(api.state.clock.clone())).await.unwrap();
     let settlement = Settlement::Accepted { acceptance_no: Some("sl1".into()) };

@@ -1,8 +1,10 @@
 //! The gateway's own calls to the platform.
 
 mod call;
+mod ended;
 mod journal;
 
+pub use ended::CallEnded;
 pub use journal::{Failure, Journal, JournalError, OwnCall, OwnOutcome};
 
 use std::sync::Arc;

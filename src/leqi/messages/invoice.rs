@@ -57,6 +57,10 @@ pub struct Invoice {
     /// `hzqrduuid`: its UUID.
     #[serde(rename = "hzqrduuid", skip_serializing_if = "Option::is_none")]
     pub red_letter_uuid: Option<String>,
+    /// `chyydm`: why it is red, `04` for a sales allowance (销售折让). The name is our reading: the sandbox guide has it
+    /// in the red-letter confirmation.
+    #[serde(rename = "chyydm", skip_serializing_if = "Option::is_none")]
+    pub red_reason: Option<String>,
     /// `fpmxList`: its lines; empty when absent.
     #[serde(rename = "fpmxList")]
     pub lines: Vec<InvoiceLine>,
@@ -158,6 +162,8 @@ struct Wire<'a> {
     hzqrxxdbh: Option<&'a RawValue>,
     #[serde(borrow, default)]
     hzqrduuid: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "chyyDm")]
+    chyydm: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "fpmxList")]
     lines: Option<Vec<WireLine<'a>>>,
 }
@@ -225,6 +231,7 @@ impl Wire<'_> {
             reversed_invoice_no: owned(self.dylzfphm),
             red_letter_no: owned(self.hzqrxxdbh),
             red_letter_uuid: owned(self.hzqrduuid),
+            red_reason: owned(self.chyydm),
             lines: lines.map_err(|why| failed("fpmxList", why))?,
         })
     }

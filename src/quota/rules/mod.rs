@@ -2,7 +2,9 @@
 //!
 //! Every rule but a reservation may be applied twice without counting twice.
 
+mod compare;
 mod observe;
+mod order;
 mod reserve;
 mod settle;
 mod transfer;
@@ -11,10 +13,12 @@ use jiff::Timestamp;
 
 pub(super) use self::transfer::transfer_key;
 pub use self::{
+    compare::{ACCEPTANCE_HOURS, Comparison, compare, expire},
     observe::{balance, mark, month_closed, validity},
+    order::{Begun, begin_own, compare_transfer, resume_own},
     reserve::{NotReserved, Reserved, reserve},
     settle::{Settled, results, settle},
-    transfer::{begin_transfer, transfer, transfer_refused, transfer_unclear},
+    transfer::{SerialReused, begin_transfer, transfer, transfer_refused, transfer_unclear},
 };
 use super::Claim;
 use crate::{
@@ -46,6 +50,8 @@ pub struct Upload {
     pub mode: Mode,
     /// What its invoices ask for, from [`super::claims()`].
     pub claims: Vec<Claim>,
+    /// Whether red invoices for sales allowances (销售折让) give credit back (protocol.md §4).
+    pub allowance_returns: bool,
 }
 
 /// What became of an upload that holds credit.
@@ -87,6 +93,8 @@ pub struct Mark {
     pub epoch: i64,
     /// Its issued credit.
     pub issued: Money,
+    /// When it was last changed.
+    pub updated_at: Option<Timestamp>,
 }
 
 /// Whether an observed answer could be used.

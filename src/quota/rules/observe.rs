@@ -16,6 +16,7 @@ pub fn mark(key: AccountKey, account: Option<&Account>) -> Mark {
         key,
         epoch: account.map_or(0, |account| account.epoch),
         issued: account.map_or(Money::ZERO, |account| account.figures.issued),
+        updated_at: account.map(|account| account.updated_at),
     }
 }
 
@@ -42,8 +43,13 @@ pub fn balance(
         account.bureau_total = Some(seen.month_total);
         account.bureau_available = Some(seen.available);
         account.suspended = seen.suspended;
+        account.bureau_downloaded = Some(seen.downloaded);
+        account.bureau_unused = Some(seen.unused);
         if !overtaken {
-            account.figures.elsewhere = elsewhere(account, seen, mark, known);
+            let elsewhere = elsewhere(account, seen, mark, known);
+            account.exact =
+                is_quiet(account, mark) || account.exact && elsewhere == account.figures.elsewhere;
+            account.figures.elsewhere = elsewhere;
             account.figures.downloaded = seen.downloaded;
             account.epoch += 1;
             account.stale = false;
@@ -51,6 +57,13 @@ pub fn balance(
         }
     });
     if overtaken { Observed::Overtaken } else { Observed::Applied }
+}
+
+/// Nothing was under way from the question to the answer.
+fn is_quiet(account: &Account, mark: &Mark) -> bool {
+    let figures = account.figures;
+    let issued_then = if mark.key == account.key { mark.issued } else { Money::ZERO };
+    figures.reserved == Money::ZERO && figures.pending_return == Money::ZERO && figures.issued == issued_then
 }
 
 fn elsewhere(account: &Account, seen: &QuotaBalance, mark: &Mark, known: bool) -> Money {
@@ -70,6 +83,7 @@ pub fn validity(books: &mut Books, key: &AccountKey, from: Option<Day>, to: Opti
     change(books, key, cause, |account| {
         account.valid_from = from.or(account.valid_from);
         account.valid_to = to.or(account.valid_to);
+        account.valid_since = Some(now);
     });
 }
 

@@ -25,6 +25,8 @@ pub struct Reserved {
     pub invoices: Vec<InvoiceNo>,
     /// Credit newly held.
     pub held: Money,
+    /// What is left in the latest of its months.
+    pub left: Option<Money>,
 }
 
 /// Why nothing was reserved.
@@ -68,12 +70,15 @@ pub fn reserve(books: &mut Books, upload: &Upload, now: Timestamp) -> Result<Res
     for (&period, &needed) in &months {
         check_month(books, upload, period, needed)?;
     }
-    let mut reserved = Reserved { invoices: Vec::new(), held: Money::ZERO };
+    let mut reserved = Reserved { invoices: Vec::new(), held: Money::ZERO, left: None };
     for plan in plans.into_iter().filter(|plan| plan.before != Before::Issued) {
         reserved.invoices.push(plan.claim.invoice_no.clone());
         reserved.held = reserved.held.saturating_add(plan.more);
         apply(books, upload, plan, now);
     }
+    let latest =
+        months.keys().next_back().map(|&period| AccountKey { issuer: upload.issuer.clone(), period });
+    reserved.left = latest.and_then(|key| books.account(&key)).map(Account::available);
     Ok(reserved)
 }
 
@@ -119,6 +124,9 @@ fn plan<'a>(books: &Books, upload: &Upload, claim: &'a Claim) -> Plan<'a> {
 fn credit_of(books: &Books, upload: &Upload, claim: &Claim) -> Money {
     if !claim.red {
         return claim.credit;
+    }
+    if claim.allowance && !upload.allowance_returns {
+        return Money::ZERO;
     }
     let blue = claim.reversed_no.as_ref().and_then(|no| books.entry(&entry_key(&upload.issuer, no)));
     let of_the_month = |blue: &&Entry| blue.period == claim.period() && blue.state != EntryState::Released;
@@ -177,6 +185,7 @@ fn check_month(books: &Books, upload: &Upload, period: Period, needed: i128) -> 
         available: account.available(),
         needed: Money::from_fen(i64::try_from(needed).unwrap_or(i64::MAX)),
         at_bureau: account.bureau_available,
+        top_up: None,
     }))
 }
 
@@ -234,5 +243,6 @@ fn renewed(upload: &Upload, plan: &Plan<'_>, old: Option<&Entry>, now: Timestamp
         dated_at: claim.dated_at,
         created_at: old.map_or(now, |old| old.created_at),
         updated_at: now,
+        exchange: Some(upload.exchange),
     }
 }

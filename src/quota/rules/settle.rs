@@ -18,6 +18,8 @@ pub struct Settled {
     pub released: usize,
     /// Invoices issued beyond the credit: each is booked, and is an alarm.
     pub overdrawn: Vec<EntryKey>,
+    /// Invoices issued after their credit had been given free: booked, and an alarm.
+    pub late: Vec<EntryKey>,
 }
 
 /// Settles one upload of these invoices.
@@ -89,7 +91,7 @@ pub fn results(
     settled
 }
 
-fn note(entry: &mut Entry, code: &str, text: &str) {
+pub(super) fn note(entry: &mut Entry, code: &str, text: &str) {
     entry.result_code = Some(code.to_owned()).filter(|code| !code.is_empty());
     entry.result_text = Some(text.to_owned()).filter(|text| !text.is_empty());
 }
@@ -161,7 +163,7 @@ fn failed(books: &mut Books, mut entry: Entry, acceptance_no: &str, now: Timesta
     release_if_settled(books, entry, None, now, settled);
 }
 
-fn release_if_settled(
+pub(super) fn release_if_settled(
     books: &mut Books,
     mut entry: Entry,
     exchange: Option<ExchangeId>,
@@ -179,7 +181,7 @@ fn release_if_settled(
 }
 
 /// The platform has issued it. Booked whatever the books said before, into overdraft if need be.
-fn issue(
+pub(super) fn issue(
     books: &mut Books,
     mut entry: Entry,
     exchange: Option<ExchangeId>,
@@ -200,10 +202,11 @@ fn issue(
         // a balance asked for before may have counted what this gives back, or not
         account.epoch += i64::from(entry.credit < Money::ZERO);
     });
-    let late_into_overdraft =
-        was == EntryState::Released && books.account(&key).is_some_and(|a| a.available() < Money::ZERO);
-    if late_into_overdraft {
-        settled.overdrawn.push(entry.key.clone());
+    if was == EntryState::Released {
+        settled.late.push(entry.key.clone());
+        if books.account(&key).is_some_and(|account| account.available() < Money::ZERO) {
+            settled.overdrawn.push(entry.key.clone());
+        }
     }
     entry.state = EntryState::Issued;
     entry.sends.clear();

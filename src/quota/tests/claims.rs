@@ -26,6 +26,7 @@ fn invoice(n: u64) -> Invoice {
         reversed_invoice_no: None,
         red_letter_no: None,
         red_letter_uuid: None,
+        red_reason: None,
         lines: Vec::new(),
     }
 }
@@ -174,7 +175,14 @@ fn every_refusal_has_its_own_code_and_a_chinese_sentence() {
         Refusal::NoBalance { issuer: issuer.clone(), period, reason: "超时".into() },
         Refusal::NumberYear { invoice_no: invoice_no.clone(), date },
         Refusal::PastMonth { issuer: issuer.clone(), period },
-        Refusal::Short { issuer, period, available: yuan(1), needed: yuan(2), at_bureau: Some(yuan(3)) },
+        Refusal::Short {
+            issuer,
+            period,
+            available: yuan(1),
+            needed: yuan(2),
+            at_bureau: Some(yuan(3)),
+            top_up: None,
+        },
         Refusal::TooMany { count: 101 },
         Refusal::Validity { invoice_no, date, from: Some(date), to: None },
     ];

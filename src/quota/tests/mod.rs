@@ -60,6 +60,7 @@ fn blue(n: u64, amount: i64) -> Claim {
         tax: Money::ZERO,
         credit: yuan(amount),
         reversed_no: None,
+        allowance: false,
     }
 }
 
@@ -116,6 +117,7 @@ impl Desk {
             issuer: issuer(),
             mode: self.mode,
             claims: claims.to_vec(),
+            allowance_returns: true,
         };
         rules::reserve(&mut self.books, &upload, now())
     }

@@ -65,7 +65,8 @@ pub(super) async fn open(path: &std::path::Path, cooldown: Duration) -> Bench {
     let store = store::open(&config, &store::Metrics::register(&telemetry).unwrap()).await.unwrap();
     let metrics = Metrics::register(&telemetry).unwrap();
     let table = Arc::clone(&store.ledger);
-    let ledger = Ledger::new(table, Clock::starting_at(now()), Config { cooldown }, &metrics);
+    let ledger =
+        Ledger::new(table, Clock::starting_at(now()), Config { cooldown, ..Config::default() }, &metrics);
     Bench { ledger, store, _directory: None }
 }
 
@@ -80,7 +81,13 @@ async fn bench() -> Bench {
 }
 
 pub(super) fn upload(exchange: i64, claims: Vec<Claim>) -> Upload {
-    Upload { exchange: ExchangeId::from_number(exchange), issuer: issuer(), mode: Mode::Enforce, claims }
+    Upload {
+        exchange: ExchangeId::from_number(exchange),
+        issuer: issuer(),
+        mode: Mode::Enforce,
+        claims,
+        allowance_returns: true,
+    }
 }
 
 impl Bench {
@@ -287,17 +294,17 @@ async fn a_transfer_is_remembered_across_a_restart() {
     let answer = QuotaTransferAnswer::default();
     let bench = open(&path, Duration::ZERO).await;
     bench.ledger.sync(&issuer(), &Bureau::with(1000)).await.unwrap();
-    bench.ledger.begin_transfer(&request).await.unwrap();
+    bench.ledger.begin_transfer(&request).await.unwrap().unwrap();
     let bench = open(&path, Duration::ZERO).await;
     for _ in 0..2 {
-        let mark = bench.ledger.begin_transfer(&request).await.unwrap();
+        let mark = bench.ledger.begin_transfer(&request).await.unwrap().unwrap();
         bench.ledger.observe_transfer(&request, &answer, &mark).await.unwrap();
         assert_eq!(bench.available().await, yuan(1500));
     }
-    bench.ledger.observe_transfer_refused(&request).await.unwrap();
+    bench.ledger.observe_transfer_refused(&request, "X", "不行").await.unwrap();
     bench
         .ledger
-        .observe_transfer_unclear(&request, &bench.ledger.mark(&issuer()).await.unwrap())
+        .observe_transfer_unclear(&request, &bench.ledger.mark(&issuer()).await.unwrap(), "cut")
         .await
         .unwrap();
     assert_eq!(bench.available().await, yuan(1500));

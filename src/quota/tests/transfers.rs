@@ -28,7 +28,7 @@ fn answer() -> QuotaTransferAnswer {
 impl Desk {
     fn begin(&mut self, serial: &str, direction: Direction, amount: i64) -> Mark {
         let request = request(serial, direction, amount);
-        rules::begin_transfer(&mut self.books, &request, &account_key(), now());
+        rules::begin_transfer(&mut self.books, &request, &account_key(), now()).unwrap();
         self.mark()
     }
 
@@ -37,12 +37,13 @@ impl Desk {
     }
 
     fn refuse_transfer(&mut self, serial: &str, direction: Direction, amount: i64) {
-        rules::transfer_refused(&mut self.books, &request(serial, direction, amount), now());
+        let request = request(serial, direction, amount);
+        rules::transfer_refused(&mut self.books, &request, "X", "不行", now());
     }
 
     fn unclear(&mut self, serial: &str, direction: Direction, amount: i64) {
         let mark = self.mark();
-        rules::transfer_unclear(&mut self.books, &request(serial, direction, amount), &mark, now());
+        rules::transfer_unclear(&mut self.books, &request(serial, direction, amount), &mark, "cut", now());
     }
 }
 
@@ -105,7 +106,7 @@ fn a_balance_asked_for_before_a_transfer_does_not_undo_it() {
 fn after_an_unclear_return_the_balance_must_be_asked_for() {
     let mut desk = Desk::with_credit(1000);
     let mark = desk.mark();
-    rules::transfer_unclear(&mut desk.books, &request("A", Direction::Return, 400), &mark, now());
+    rules::transfer_unclear(&mut desk.books, &request("A", Direction::Return, 400), &mark, "cut", now());
     assert_eq!(desk.reserve(1, &[blue(1, 1)]), Err(rules::NotReserved::Unknown(account_key())));
     assert_eq!(desk.balance(600, 600), Observed::Applied);
     desk.reserve(1, &[blue(1, 600)]).unwrap();
@@ -115,7 +116,7 @@ fn after_an_unclear_return_the_balance_must_be_asked_for() {
 fn after_an_unclear_download_the_known_credit_may_still_be_used() {
     let mut desk = Desk::with_credit(1000);
     let mark = desk.mark();
-    rules::transfer_unclear(&mut desk.books, &request("A", Direction::Download, 400), &mark, now());
+    rules::transfer_unclear(&mut desk.books, &request("A", Direction::Download, 400), &mark, "cut", now());
     desk.reserve(1, &[blue(1, 1000)]).unwrap();
     assert!(desk.account().stale);
 }

@@ -4,8 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use super::rows::{Account, AccountKey, Entry, EntryKey, Event, EventKind, Figures, Transfer};
-use crate::domain::{ExchangeId, InvoiceNo};
+use super::{
+    rows::{Account, AccountKey, Entry, EntryKey, EntryState, Event, EventKind, Figures},
+    transfer::{OwnTransfers, Transfer, TransferState},
+};
+use crate::domain::{ExchangeId, InvoiceNo, TaxNo};
 
 /// The rows that a job needs.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,10 @@ pub struct LedgerKeys {
     pub acceptance_nos: Vec<String>,
     /// Transfers by their serials; their accounts are loaded with them.
     pub transfers: Vec<String>,
+    /// The open own transfers of issuers, and those of an origin; their accounts are loaded with them.
+    pub own_transfers: Vec<OwnTransfers>,
+    /// Accounts of which every reserved invoice is needed.
+    pub open_of: Vec<AccountKey>,
 }
 
 impl LedgerKeys {
@@ -27,6 +34,8 @@ impl LedgerKeys {
         self.entries.extend(other.entries);
         self.acceptance_nos.extend(other.acceptance_nos);
         self.transfers.extend(other.transfers);
+        self.own_transfers.extend(other.own_transfers);
+        self.open_of.extend(other.open_of);
     }
 }
 
@@ -98,6 +107,31 @@ impl Books {
         self.transfers.get(serial)
     }
 
+    /// The open own transfer of the issuer; there is never a second one.
+    #[must_use]
+    pub fn open_transfer(&self, issuer: &TaxNo) -> Option<&Transfer> {
+        let open = |t: &&Transfer| t.own && t.state == TransferState::Open && t.key.issuer == *issuer;
+        self.transfers.values().find(open)
+    }
+
+    /// The own transfer of this origin.
+    #[must_use]
+    pub fn transfer_of(&self, issuer: &TaxNo, origin: &str) -> Option<&Transfer> {
+        let of_it = |t: &&Transfer| t.own && t.key.issuer == *issuer && t.origin.as_deref() == Some(origin);
+        self.transfers.values().find(of_it)
+    }
+
+    /// The reserved invoices of the account, in the order of their keys.
+    #[must_use]
+    pub fn open_of(&self, key: &AccountKey) -> Vec<&Entry> {
+        let open = |e: &&Entry| {
+            e.state == EntryState::Reserved && e.period == key.period && e.key.issuer == key.issuer
+        };
+        let mut entries: Vec<_> = self.entries.values().filter(open).collect();
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        entries
+    }
+
     /// Sets an account; a change of its figures makes an event, so that events always add up to the figures.
     pub fn put_account(&mut self, account: Account, cause: Cause) {
         let before = self.accounts.get(&account.key).map(|a| a.figures).unwrap_or_default();
@@ -139,9 +173,13 @@ impl Books {
         self.changed_entries.iter().filter_map(|key| self.entries.get(key))
     }
 
-    /// The transfers that were set.
-    pub fn changed_transfers(&self) -> impl Iterator<Item = &Transfer> {
-        self.changed_transfers.iter().filter_map(|serial| self.transfers.get(serial))
+    /// The transfers that were set; those that make room for an open one come before it.
+    #[must_use]
+    pub fn changed_transfers(&self) -> Vec<&Transfer> {
+        let changed = self.changed_transfers.iter().filter_map(|serial| self.transfers.get(serial));
+        let mut changed: Vec<_> = changed.collect();
+        changed.sort_by_key(|transfer| transfer.state == TransferState::Open);
+        changed
     }
 
     /// What happened, in order.

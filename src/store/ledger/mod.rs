@@ -5,15 +5,19 @@
 
 mod books;
 mod rows;
+mod transfer;
 
 use futures_util::future::BoxFuture;
 
 pub use self::{
     books::{Books, Cause, LedgerKeys},
-    rows::{Account, AccountKey, Entry, EntryKey, EntryState, Event, EventKind, Figures, Send, Transfer},
+    rows::{Account, AccountKey, Entry, EntryKey, EntryState, Event, EventKind, Figures, Send},
+    transfer::{OwnTransfers, Transfer, TransferFilter, TransferState, Way},
 };
 use super::StoreError;
-use crate::domain::{InvoiceNo, Period, PlatformId, TaxNo, Totals};
+use jiff::Timestamp;
+
+use crate::domain::{ExchangeId, InvoiceNo, Period, PlatformId, TaxNo, Totals};
 
 /// One change of the ledger: decided on loaded rows, committed with others.
 pub trait LedgerJob: std::marker::Send {
@@ -33,15 +37,26 @@ pub trait LedgerJob: std::marker::Send {
 pub struct EntryFilter {
     /// Whose.
     pub issuer: TaxNo,
-    /// Of which month.
-    pub period: Period,
+    /// Of which month; all when `None`.
+    pub period: Option<Period>,
     /// In which state; all when `None`.
     pub state: Option<EntryState>,
+    /// Only this number.
+    pub invoice_no: Option<InvoiceNo>,
+    /// Only those that this exchange was the latest upload of.
+    pub exchange: Option<ExchangeId>,
+    /// Only those that were first to be sent at this time or later.
+    pub from: Option<Timestamp>,
+    /// Only those that were first to be sent before this time.
+    pub to: Option<Timestamp>,
     /// Only numbers after this one.
     pub after: Option<InvoiceNo>,
     /// At most so many.
     pub limit: u32,
 }
+
+/// Where a list of open entries goes on: when the last one was written, and which it was.
+pub type OpenCursor = (Timestamp, EntryKey);
 
 /// Which accounts to list.
 #[derive(Clone, Debug, Default)]
@@ -94,9 +109,19 @@ pub trait LedgerTable: std::marker::Send + Sync {
     /// Reserved invoices that nothing happened to since the instant, the oldest first: what a reconciler asks about.
     fn open_entries(
         &self,
-        unchanged_since: jiff::Timestamp,
+        unchanged_since: Timestamp,
+        after: Option<OpenCursor>,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
+
+    /// Reserved invoices of this month and earlier ones, in no order.
+    fn open_until(&self, period: Period, limit: u32) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
+
+    /// Transfers, the newest first.
+    fn transfers<'a>(
+        &'a self,
+        filter: &'a TransferFilter,
+    ) -> BoxFuture<'a, Result<Vec<Transfer>, StoreError>>;
 
     /// Events of an account, the newest first, with ids below `before`.
     fn events<'a>(

@@ -89,6 +89,15 @@ pub struct Account {
     pub synced_at: Option<Timestamp>,
     /// When the row was last written.
     pub updated_at: Timestamp,
+    /// What was downloaded by the platform's last word (`yxzed`), shown beside our own figure.
+    pub bureau_downloaded: Option<Money>,
+    /// What of it is unused by the platform's last word (`yxzwsyed`), likewise.
+    pub bureau_unused: Option<Money>,
+    /// `elsewhere` was measured while nothing was under way and has not had to move since: a difference to the
+    /// platform's figures is then the work of open invoices alone.
+    pub exact: bool,
+    /// When what told `valid_from` and `valid_to` was asked for: the latest one of the month counts (protocol.md §3).
+    pub valid_since: Option<Timestamp>,
 }
 
 impl Account {
@@ -108,6 +117,10 @@ impl Account {
             stale: false,
             synced_at: None,
             updated_at: now,
+            bureau_downloaded: None,
+            bureau_unused: None,
+            exact: false,
+            valid_since: None,
         }
     }
 
@@ -123,7 +136,7 @@ impl Account {
 pub enum EntryState {
     /// The platform has issued it: its credit is used.
     Issued,
-    /// It is proven that the platform has not taken it: it uses nothing, its number may be used again.
+    /// It is proven that the platform has not taken it, or its month takes no more uploads: it uses nothing.
     Released,
     /// It may be at the platform: its credit is held.
     Reserved,
@@ -196,6 +209,8 @@ pub struct Entry {
     pub created_at: Timestamp,
     /// When the row was last written.
     pub updated_at: Timestamp,
+    /// The latest upload of it.
+    pub exchange: Option<ExchangeId>,
 }
 
 impl Entry {
@@ -223,6 +238,8 @@ impl Entry {
 pub enum EventKind {
     /// A balance of the platform was seen.
     Balance,
+    /// An invoice's credit was given up because its month takes no more uploads.
+    Expired,
     /// An invoice is issued.
     Issued,
     /// An invoice is issued that the ledger had released or never held enough for.
@@ -238,8 +255,9 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Balance,
+        Self::Expired,
         Self::Issued,
         Self::IssuedLate,
         Self::Moved,
@@ -253,6 +271,7 @@ impl EventKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Balance => "balance",
+            Self::Expired => "expired",
             Self::Issued => "issued",
             Self::IssuedLate => "issued_late",
             Self::Moved => "moved",
@@ -287,22 +306,5 @@ pub struct Event {
     /// The exchange that changed them, if it is known.
     pub exchange: Option<ExchangeId>,
     /// When.
-    pub at: Timestamp,
-}
-
-/// A download or return of credit that was to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transfer {
-    /// Its serial (`ywlsh`): the same one repeated is the same transfer.
-    pub serial: String,
-    /// Whose and for which month.
-    pub key: AccountKey,
-    /// What it has changed so far: negative when returned.
-    pub booked: Money,
-    /// The account's epoch when it was first sent: while that stands, no balance can have counted it.
-    pub epoch: i64,
-    /// Whether its successful answer was seen.
-    pub done: bool,
-    /// When the row was last written.
     pub at: Timestamp,
 }

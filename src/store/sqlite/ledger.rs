@@ -8,7 +8,8 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    ledger_rows::{self, account_of, entry_of, event_of, figures_of, key_of, transfer_of},
+    ledger_rows::{self, account_of, entry_of, event_of, figures_of, key_of},
+    ledger_transfers::{self, transfer_of},
     open::Database,
     writer::Command,
 };
@@ -18,7 +19,7 @@ use crate::{
         StoreError,
         ledger::{
             Account, AccountFilter, AccountKey, Books, Entry, EntryFilter, EntryKey, Event, LedgerJob,
-            LedgerKeys, LedgerTable, Mismatch,
+            LedgerKeys, LedgerTable, Mismatch, OpenCursor, Transfer, TransferFilter,
         },
     },
 };
@@ -60,18 +61,30 @@ async fn load(mut keys: LedgerKeys, connection: &mut SqliteConnection) -> Result
         let accepted = json!(keys.acceptance_nos);
         entries.extend(fetch(ledger_rows::LOAD_ACCEPTED, accepted, entry_of, connection).await?);
     }
+    if !keys.open_of.is_empty() {
+        entries.extend(fetch(ledger_rows::LOAD_OPEN, names_of(&keys.open_of), entry_of, connection).await?);
+        keys.accounts.append(&mut keys.open_of);
+    }
     let mut transfers = Vec::new();
     if !keys.transfers.is_empty() {
         let serials = json!(keys.transfers);
-        transfers = fetch(ledger_rows::LOAD_TRANSFERS, serials, transfer_of, connection).await?;
+        transfers = fetch(ledger_transfers::LOAD, serials, transfer_of, connection).await?;
+    }
+    if !keys.own_transfers.is_empty() {
+        let names: Vec<_> = keys.own_transfers.iter().map(|own| (own.issuer.as_str(), &own.origin)).collect();
+        transfers.extend(fetch(ledger_transfers::LOAD_OWN, json!(names), transfer_of, connection).await?);
     }
     keys.accounts.extend(entries.iter().map(Entry::account_key));
     keys.accounts.extend(transfers.iter().map(|transfer| transfer.key.clone()));
     keys.accounts.sort_unstable();
     keys.accounts.dedup();
-    let names: Vec<_> = keys.accounts.iter().map(|k| (k.issuer.as_str(), k.period.number())).collect();
-    let accounts = fetch(ledger_rows::LOAD_ACCOUNTS, json!(names), account_of, connection).await?;
+    let names = names_of(&keys.accounts);
+    let accounts = fetch(ledger_rows::LOAD_ACCOUNTS, names, account_of, connection).await?;
     Ok(Books::of(accounts, entries, transfers))
+}
+
+fn names_of(keys: &[AccountKey]) -> serde_json::Value {
+    json!(keys.iter().map(|k| (k.issuer.as_str(), k.period.number())).collect::<Vec<_>>())
 }
 
 async fn fetch<T>(
@@ -91,8 +104,8 @@ async fn save(books: &Books, connection: &mut SqliteConnection) -> Result<(), St
     put(ledger_rows::SAVE_ENTRIES, entries, connection).await?;
     let events = books.events().iter().map(ledger_rows::event).collect();
     put(ledger_rows::SAVE_EVENTS, events, connection).await?;
-    let transfers = books.changed_transfers().map(ledger_rows::transfer).collect();
-    put(ledger_rows::SAVE_TRANSFERS, transfers, connection).await
+    let transfers = books.changed_transfers().into_iter().map(ledger_transfers::transfer).collect();
+    put(ledger_transfers::SAVE, transfers, connection).await
 }
 
 async fn put(
@@ -163,15 +176,7 @@ impl LedgerTable for Ledger {
     }
 
     fn entries<'a>(&'a self, filter: &'a EntryFilter) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>> {
-        Box::pin(async move {
-            let query = sqlx::query(ledger_rows::LIST_ENTRIES)
-                .bind(filter.issuer.as_str())
-                .bind(filter.period.number())
-                .bind(filter.after.as_ref().map_or("", |no| no.as_str()))
-                .bind(filter.state.map(|state| state.as_str()))
-                .bind(filter.limit);
-            self.list(query, entry_of).await
-        })
+        Box::pin(async move { self.list(ledger_rows::list_entries(filter).build(), entry_of).await })
     }
 
     fn entries_by_acceptance<'a>(
@@ -187,13 +192,33 @@ impl LedgerTable for Ledger {
     fn open_entries(
         &self,
         unchanged_since: jiff::Timestamp,
+        after: Option<OpenCursor>,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
         Box::pin(async move {
-            let query =
-                sqlx::query(ledger_rows::LIST_OPEN).bind(unchanged_since.as_microsecond()).bind(limit);
+            let after = after.as_ref();
+            let query = sqlx::query(ledger_rows::LIST_OPEN)
+                .bind(unchanged_since.as_microsecond())
+                .bind(after.map_or(i64::MIN, |(at, _)| at.as_microsecond()))
+                .bind(after.map_or("", |(_, key)| key.issuer.as_str()))
+                .bind(after.map_or("", |(_, key)| key.invoice_no.as_str()))
+                .bind(limit);
             self.list(query, entry_of).await
         })
+    }
+
+    fn open_until(&self, period: Period, limit: u32) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
+        Box::pin(async move {
+            let query = sqlx::query(ledger_rows::LIST_OPEN_UNTIL).bind(period.number()).bind(limit);
+            self.list(query, entry_of).await
+        })
+    }
+
+    fn transfers<'a>(
+        &'a self,
+        filter: &'a TransferFilter,
+    ) -> BoxFuture<'a, Result<Vec<Transfer>, StoreError>> {
+        Box::pin(async move { self.list(ledger_transfers::list(filter).build(), transfer_of).await })
     }
 
     fn events<'a>(

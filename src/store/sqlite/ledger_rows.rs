@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use crate::{
     domain::{Day, ExchangeId, Invalid, InvoiceNo, Money, Period, TaxNo},
     store::{
         StoreError,
         ledger::{
-            Account, AccountKey, Entry, EntryKey, EntryState, Event, EventKind, Figures, Send, Transfer,
+            Account, AccountKey, Entry, EntryFilter, EntryKey, EntryState, Event, EventKind, Figures, Send,
         },
     },
 };
@@ -17,14 +17,15 @@ use crate::{
 macro_rules! account_columns {
     () => {
         "a.issuer, a.period, a.downloaded, a.elsewhere, a.issued, a.reserved, a.pending_return, \
-         a.bureau_total, a.bureau_available, a.suspended, a.valid_from, a.valid_to, a.closed_for, a.epoch, a.stale, a.synced_at, a.updated_at"
+         a.bureau_total, a.bureau_available, a.suspended, a.valid_from, a.valid_to, a.closed_for, a.epoch, a.stale, \
+         a.synced_at, a.updated_at, a.bureau_downloaded, a.bureau_unused, a.exact, a.valid_since"
     };
 }
 
 macro_rules! entry_columns {
     () => {
         "e.issuer, e.invoice_no, e.period, e.platform_id, e.red, e.net, e.tax, e.credit, e.reversed_no, e.state, \
-         e.sends, e.acceptance_no, e.result_code, e.result_text, e.dated_at, e.created_at, e.updated_at"
+         e.sends, e.acceptance_no, e.result_code, e.result_text, e.dated_at, e.created_at, e.updated_at, e.exchange"
     };
 }
 
@@ -43,17 +44,19 @@ pub(super) const LIST_ACCOUNTS: &str = concat!(
 
 pub(super) const SAVE_ACCOUNTS: &str = "
 INSERT INTO ledger_account (issuer, period, downloaded, elsewhere, issued, reserved, pending_return, bureau_total,
-    bureau_available, suspended, valid_from, valid_to, closed_for, epoch, stale, synced_at, updated_at)
+    bureau_available, suspended, valid_from, valid_to, closed_for, epoch, stale, synced_at, updated_at,
+    bureau_downloaded, bureau_unused, exact, valid_since)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
     value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15,
-    value ->> 16
+    value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20
 FROM json_each(?1) WHERE true
 ON CONFLICT (issuer, period) DO UPDATE SET
     downloaded = excluded.downloaded, elsewhere = excluded.elsewhere, issued = excluded.issued,
     reserved = excluded.reserved, pending_return = excluded.pending_return, bureau_total = excluded.bureau_total, bureau_available = excluded.bureau_available,
     suspended = excluded.suspended, valid_from = excluded.valid_from, valid_to = excluded.valid_to,
     closed_for = excluded.closed_for, epoch = excluded.epoch, stale = excluded.stale, synced_at = excluded.synced_at,
-    updated_at = excluded.updated_at";
+    updated_at = excluded.updated_at, bureau_downloaded = excluded.bureau_downloaded,
+    bureau_unused = excluded.bureau_unused, exact = excluded.exact, valid_since = excluded.valid_since";
 
 pub(super) const LOAD_ENTRIES: &str = concat!(
     "SELECT ",
@@ -67,31 +70,42 @@ pub(super) const LOAD_ACCEPTED: &str = concat!(
     " FROM json_each(?1) AS k CROSS JOIN ledger_entry AS e ON e.acceptance_no = k.value"
 );
 
-pub(super) const LIST_ENTRIES: &str = concat!(
-    "SELECT ",
-    entry_columns!(),
-    " FROM ledger_entry AS e WHERE e.issuer = ?1 AND e.period = ?2 AND e.invoice_no > ?3",
-    " AND (?4 IS NULL OR e.state = ?4) ORDER BY e.invoice_no LIMIT ?5"
-);
+const LIST_ENTRIES: &str = concat!("SELECT ", entry_columns!(), " FROM ledger_entry AS e WHERE e.issuer = ");
 
 pub(super) const LIST_OPEN: &str = concat!(
     "SELECT ",
     entry_columns!(),
-    " FROM ledger_entry AS e WHERE e.state = 'reserved' AND e.updated_at <= ?1 ORDER BY e.updated_at LIMIT ?2"
+    " FROM ledger_entry AS e WHERE e.state = 'reserved' AND e.updated_at <= ?1",
+    " AND (e.updated_at, e.issuer, e.invoice_no) > (?2, ?3, ?4)",
+    " ORDER BY e.updated_at, e.issuer, e.invoice_no LIMIT ?5"
+);
+
+pub(super) const LIST_OPEN_UNTIL: &str = concat!(
+    "SELECT ",
+    entry_columns!(),
+    " FROM ledger_entry AS e INDEXED BY ledger_entry_open WHERE e.state = 'reserved' AND e.period <= ?1 LIMIT ?2"
+);
+
+pub(super) const LOAD_OPEN: &str = concat!(
+    "SELECT ",
+    entry_columns!(),
+    " FROM json_each(?1) AS k CROSS JOIN ledger_entry AS e INDEXED BY ledger_entry_open",
+    " ON e.state = 'reserved' AND e.issuer = k.value ->> 0 AND e.period = k.value ->> 1"
 );
 
 pub(super) const SAVE_ENTRIES: &str = "
 INSERT INTO ledger_entry (issuer, invoice_no, period, platform_id, red, net, tax, credit, reversed_no, state,
-    sends, acceptance_no, result_code, result_text, dated_at, created_at, updated_at)
+    sends, acceptance_no, result_code, result_text, dated_at, created_at, updated_at, exchange)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
     value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15,
-    value ->> 16
+    value ->> 16, value ->> 17
 FROM json_each(?1) WHERE true
 ON CONFLICT (issuer, invoice_no) DO UPDATE SET
     period = excluded.period, platform_id = excluded.platform_id, red = excluded.red, net = excluded.net,
     tax = excluded.tax, credit = excluded.credit, reversed_no = excluded.reversed_no, state = excluded.state,
     sends = excluded.sends, acceptance_no = excluded.acceptance_no, result_code = excluded.result_code,
-    result_text = excluded.result_text, dated_at = excluded.dated_at, updated_at = excluded.updated_at";
+    result_text = excluded.result_text, dated_at = excluded.dated_at, updated_at = excluded.updated_at,
+    exchange = excluded.exchange";
 
 pub(super) const SAVE_EVENTS: &str = "
 INSERT INTO ledger_event (issuer, period, invoice_no, kind, downloaded, elsewhere, issued, reserved, pending_return, exchange,
@@ -103,16 +117,6 @@ FROM json_each(?1)";
 pub(super) const LIST_EVENTS: &str = "
 SELECT id, issuer, period, invoice_no, kind, downloaded, elsewhere, issued, reserved, pending_return, exchange, at
 FROM ledger_event WHERE issuer = ?1 AND period = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4";
-
-pub(super) const LOAD_TRANSFERS: &str = "SELECT t.serial, t.issuer, t.period, t.booked, t.epoch, t.done, t.at
-FROM json_each(?1) AS k CROSS JOIN ledger_transfer AS t ON t.serial = k.value";
-
-pub(super) const SAVE_TRANSFERS: &str = "
-INSERT INTO ledger_transfer (serial, issuer, period, booked, epoch, done, at)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
-FROM json_each(?1) WHERE true
-ON CONFLICT (serial) DO UPDATE SET issuer = excluded.issuer, period = excluded.period, booked = excluded.booked,
-    epoch = excluded.epoch, done = excluded.done, at = excluded.at";
 
 pub(super) const TOTALS: &str = "
 SELECT red, count(*), sum(net), sum(tax) FROM ledger_entry
@@ -145,6 +149,35 @@ WHERE a.period = ?1 AND (
 )
 ORDER BY a.issuer";
 
+/// The entries that fit the filter, in the order of their numbers.
+pub(super) fn list_entries(filter: &EntryFilter) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(LIST_ENTRIES);
+    query.push_bind(filter.issuer.to_string());
+    if let Some(period) = filter.period {
+        query.push(" AND e.period = ").push_bind(period.number());
+    }
+    if let Some(state) = filter.state {
+        query.push(" AND e.state = ").push_bind(state.as_str());
+    }
+    if let Some(invoice_no) = &filter.invoice_no {
+        query.push(" AND e.invoice_no = ").push_bind(invoice_no.to_string());
+    }
+    if let Some(exchange) = filter.exchange {
+        query.push(" AND e.exchange = ").push_bind(exchange.number());
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND e.created_at >= ").push_bind(from.as_microsecond());
+    }
+    if let Some(to) = filter.to {
+        query.push(" AND e.created_at < ").push_bind(to.as_microsecond());
+    }
+    if let Some(after) = &filter.after {
+        query.push(" AND e.invoice_no > ").push_bind(after.to_string());
+    }
+    query.push(" ORDER BY e.invoice_no LIMIT ").push_bind(filter.limit);
+    query
+}
+
 pub(super) fn account(a: &Account) -> Value {
     let figures = a.figures;
     json!([
@@ -165,6 +198,10 @@ pub(super) fn account(a: &Account) -> Value {
         i64::from(a.stale),
         a.synced_at.map(Timestamp::as_microsecond),
         a.updated_at.as_microsecond(),
+        a.bureau_downloaded.map(Money::fen),
+        a.bureau_unused.map(Money::fen),
+        i64::from(a.exact),
+        a.valid_since.map(Timestamp::as_microsecond),
     ])
 }
 
@@ -188,6 +225,7 @@ pub(super) fn entry(e: &Entry) -> Value {
         e.dated_at.as_microsecond(),
         e.created_at.as_microsecond(),
         e.updated_at.as_microsecond(),
+        e.exchange.map(ExchangeId::number),
     ])
 }
 
@@ -207,18 +245,6 @@ pub(super) fn event(e: &Event) -> Value {
     ])
 }
 
-pub(super) fn transfer(t: &Transfer) -> Value {
-    json!([
-        t.serial,
-        t.key.issuer,
-        t.key.period.number(),
-        t.booked.fen(),
-        t.epoch,
-        i64::from(t.done),
-        t.at.as_microsecond(),
-    ])
-}
-
 pub(super) fn account_of(row: &SqliteRow) -> Result<Account, StoreError> {
     let closed_for: String = row.try_get(12)?;
     Ok(Account {
@@ -234,6 +260,10 @@ pub(super) fn account_of(row: &SqliteRow) -> Result<Account, StoreError> {
         stale: row.try_get(14)?,
         synced_at: row.try_get::<Option<i64>, _>(15)?.map(instant).transpose()?,
         updated_at: instant(row.try_get(16)?)?,
+        bureau_downloaded: row.try_get::<Option<i64>, _>(17)?.map(Money::from_fen),
+        bureau_unused: row.try_get::<Option<i64>, _>(18)?.map(Money::from_fen),
+        exact: row.try_get(19)?,
+        valid_since: row.try_get::<Option<i64>, _>(20)?.map(instant).transpose()?,
     })
 }
 
@@ -258,6 +288,7 @@ pub(super) fn entry_of(row: &SqliteRow) -> Result<Entry, StoreError> {
         dated_at: instant(row.try_get(14)?)?,
         created_at: instant(row.try_get(15)?)?,
         updated_at: instant(row.try_get(16)?)?,
+        exchange: row.try_get::<Option<i64>, _>(17)?.map(ExchangeId::from_number),
     })
 }
 
@@ -270,17 +301,6 @@ pub(super) fn event_of(row: &SqliteRow) -> Result<Event, StoreError> {
         delta: figures_of(row, 5)?,
         exchange: row.try_get::<Option<i64>, _>(10)?.map(ExchangeId::from_number),
         at: instant(row.try_get(11)?)?,
-    })
-}
-
-pub(super) fn transfer_of(row: &SqliteRow) -> Result<Transfer, StoreError> {
-    Ok(Transfer {
-        serial: row.try_get(0)?,
-        key: key_of(row, 1)?,
-        booked: Money::from_fen(row.try_get(3)?),
-        epoch: row.try_get(4)?,
-        done: row.try_get(5)?,
-        at: instant(row.try_get(6)?)?,
     })
 }
 
@@ -298,7 +318,7 @@ pub(super) fn figures_of(row: &SqliteRow, at: usize) -> Result<Figures, StoreErr
     })
 }
 
-fn text<T>(
+pub(super) fn text<T>(
     row: &SqliteRow,
     at: usize,
     what: &'static str,
@@ -329,6 +349,6 @@ fn period(number: i64) -> Result<Period, StoreError> {
     Period::from_number(number).map_err(|e| StoreError::value("period", e))
 }
 
-fn instant(us: i64) -> Result<Timestamp, StoreError> {
+pub(super) fn instant(us: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(us).map_err(|e| StoreError::value("instant", e))
 }

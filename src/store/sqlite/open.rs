@@ -15,7 +15,7 @@ use sqlx::{
 
 use super::{
     audit::Audit, confirmations::Confirmations, exchanges::Exchanges, idempotency::Idempotency,
-    ledger::Ledger, tokens::Tokens, units::Units, writer::Writer,
+    ledger::Ledger, quota_settings::QuotaSettings, tokens::Tokens, units::Units, writer::Writer,
 };
 use crate::store::{Claim, Config, Engine, Metrics, Store, StoreError};
 
@@ -67,6 +67,7 @@ pub(in crate::store) async fn open(config: &Config, metrics: &Metrics) -> Result
         exchanges: Arc::new(Exchanges(database.clone())),
         idempotency: Arc::new(Idempotency(database.clone())),
         ledger: Arc::new(Ledger(database.clone())),
+        quota_settings: Arc::new(QuotaSettings(database.clone())),
         tokens: Arc::new(Tokens(database.clone())),
         units: Arc::new(Units(database.clone())),
         engine: Arc::new(database),

@@ -1,0 +1,113 @@
+//! The gateway's own transfers: one at a time per issuer, each with a serial of its own that is on disk before it is
+//! sent, and sent again, the same, until its outcome is known.
+
+use jiff::Timestamp;
+
+use super::{
+    Mark, account_or_new, observe,
+    transfer::{UNCLEAR, open, signed},
+};
+use crate::{
+    domain::{Money, TaxNo},
+    leqi::messages::{Direction, QuotaBalance, QuotaTransfer},
+    store::ledger::{Account, AccountKey, Books, Transfer, TransferState},
+};
+
+/// What is to be done for an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The transfer is noted and may be sent.
+    Fresh(Transfer),
+    /// The order was carried out before; this is its transfer.
+    Known(Transfer),
+    /// An earlier transfer's outcome must be known first.
+    Open(Transfer),
+    /// The return asks for more than is unused.
+    Short {
+        /// What may be returned.
+        available: Money,
+    },
+}
+
+/// Notes an own transfer that is about to be sent. `key` is the account of the current month.
+pub fn begin_own(
+    books: &mut Books,
+    request: &QuotaTransfer,
+    key: &AccountKey,
+    origin: Option<&str>,
+    actor: &str,
+    now: Timestamp,
+) -> Begun {
+    if let Some(known) = origin.and_then(|origin| books.transfer_of(&key.issuer, origin)).cloned() {
+        match known.state {
+            TransferState::Done => return Begun::Known(known),
+            TransferState::Open => {}
+            TransferState::Expired | TransferState::Refused => {
+                books.put_transfer(Transfer { origin: None, ..known });
+            }
+        }
+    }
+    if let Some(earlier) = open_of(books, &key.issuer) {
+        if earlier.key.period >= key.period {
+            return Begun::Open(earlier);
+        }
+        // its month is over: sent now, it might move credit of this month
+        books.put_transfer(Transfer { state: TransferState::Expired, at: now, ..earlier });
+    }
+    let available = books.account(key).map_or(Money::ZERO, Account::available);
+    if request.direction == Direction::Return && available < request.amount {
+        return Begun::Short { available };
+    }
+    open(books, request, key, now);
+    let Some(noted) = books.transfer(&request.serial).cloned() else { return Begun::Short { available } };
+    let (origin, actor) = (origin.map(str::to_owned), actor.to_owned());
+    let own = Transfer { own: true, origin, actor, ..noted };
+    books.put_transfer(own.clone());
+    Begun::Fresh(own)
+}
+
+/// Notes that the open own transfer is sent again, or gives it up when its month is over. Gives the one to send.
+pub fn resume_own(books: &mut Books, issuer: &TaxNo, key: &AccountKey, now: Timestamp) -> Option<Transfer> {
+    let open = open_of(books, issuer)?;
+    if open.key.period < key.period {
+        books.put_transfer(Transfer { state: TransferState::Expired, at: now, ..open });
+        return None;
+    }
+    let again = Transfer { code: Some(UNCLEAR.to_owned()), at: now, ..open };
+    books.put_transfer(again.clone());
+    Some(again)
+}
+
+/// What a balance proves about an open transfer that the platform refused to repeat: downloaded credit that is what
+/// it was before the transfer, or that with it. Anything else proves nothing. The books follow the balance.
+pub fn compare_transfer(
+    books: &mut Books,
+    serial: &str,
+    seen: &QuotaBalance,
+    mark: &Mark,
+    now: Timestamp,
+) -> Option<TransferState> {
+    let open = |transfer: &&Transfer| transfer.state == TransferState::Open;
+    let begun = books.transfer(serial).filter(open)?.clone();
+    let issuer = begun.key.issuer.clone();
+    if observe::balance(books, &issuer, seen, mark, now) == super::Observed::Overtaken
+        || seen.period != begun.key.period
+    {
+        return None;
+    }
+    let with = begun.before.saturating_add(signed(begun.way, begun.amount));
+    let (state, booked) = if seen.downloaded == begun.before {
+        (TransferState::Refused, Money::ZERO)
+    } else if seen.downloaded == with {
+        (TransferState::Done, signed(begun.way, begun.amount))
+    } else {
+        return None;
+    };
+    let epoch = account_or_new(books, &begun.key, now).epoch;
+    books.put_transfer(Transfer { state, booked, epoch, at: now, ..begun });
+    Some(state)
+}
+
+fn open_of(books: &Books, issuer: &TaxNo) -> Option<Transfer> {
+    books.open_transfer(issuer).cloned()
+}

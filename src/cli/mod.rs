@@ -8,6 +8,9 @@ mod check;
 mod demo;
 mod migrate;
 pub mod output;
+mod presented;
+mod probe;
+mod replace;
 mod serve;
 mod signals;
 mod simulate;
@@ -39,6 +42,7 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Migrate(migrate::Args),
+    Probe(probe::Args),
     Serve(serve::Args),
     Simulate(simulate::Args),
     Token(token::Args),
@@ -99,6 +103,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => block_on(demo::run(&args)),
         Command::Migrate(args) => block_on(migrate::run(&args)),
+        Command::Probe(args) => block_on(probe::run(&args)),
         Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => block_on(simulate::run(args)),
         Command::Token(args) => block_on(token::run(args)),

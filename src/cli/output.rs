@@ -51,6 +51,12 @@ pub fn sentence(error: &anyhow::Error) -> String {
     })
 }
 
+/// A cell with blanks behind it up to this width on a terminal.
+#[must_use]
+pub fn padded(cell: &str, width: usize) -> String {
+    format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+}
+
 /// Columns as wide as their widest cell on a terminal, where a Chinese character takes two places.
 #[must_use]
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
@@ -60,10 +66,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let write = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| {
-            let gap = width.saturating_sub(cell.width());
-            format!("{cell}{}", " ".repeat(gap))
-        });
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| padded(cell, *width));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let mut lines = vec![write(heading.to_vec())];

@@ -3,23 +3,20 @@
 use std::{
     fs,
     io::Write,
-    net::{TcpStream, ToSocketAddrs},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use rustls::{
-    ClientConnection,
-    pki_types::{CertificateDer, ServerName},
-};
+use rustls::pki_types::CertificateDer;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
+    cli::presented::presented,
     clock::Clock,
     tls::{
-        HandshakeError, Verify,
+        Verify,
         certificate::{self, Summary},
         client::read_certificates,
         client_config,
@@ -75,7 +72,7 @@ pub(super) fn run(args: &ShowArgs, clock: &Clock, out: &mut impl Write) -> anyho
         Ok(())
     };
     if let Some(server) = &args.connect {
-        add(server.clone(), &presented(server)?)?;
+        add(server.clone(), &shown(server)?)?;
     } else {
         for path in files(args)? {
             add(path.display().to_string(), &read_certificates(&path)?)?;
@@ -92,7 +89,7 @@ pub(super) fn run(args: &ShowArgs, clock: &Clock, out: &mut impl Write) -> anyho
     if let (Some(server), Some(first)) = (&args.connect, found.first()) {
         writeln!(
             out,
-            "\n{server} was NOT verified. Compare the public key over another way, then pin it in [[upstream]]\n\
+            "\n{server} was NOT verified. Compare the public key over another way, then pin it in [[upstream]] (or: probe --trust)\n\
              以上证书未经校验。请通过其他渠道核对公钥指纹后，写入 [[upstream]]:\n  verify = \"pinned\"\n  pins = [\"{}\"]",
             first.certificate.pin
         )?;
@@ -141,35 +138,19 @@ fn table(found: &Found, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// The certificates that a server shows.
-fn presented(server: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+fn shown(server: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let (host, _) = server
         .rsplit_once(':')
         .with_context(|| format!("{server}: expected HOST:PORT, for example lqpt.chinatax.gov.cn:8443"))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(host).with_context(|| format!("{server} names no host"))?;
-    let mut reasons = Vec::new();
-    let addresses = server.to_socket_addrs().with_context(|| format!("{server} cannot be resolved"))?;
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(socket) => return handshake(socket, name).with_context(|| address.to_string()),
-            Err(error) => reasons.push(format!("{address}: {error}")),
-        }
+    let work = async {
+        let socket = timeout(PATIENCE, TcpStream::connect(server)).await??;
+        let handshake = presented(socket, host, client_config(&Verify::Off, None)?);
+        anyhow::Ok(timeout(PATIENCE, handshake).await??.chain)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let chain = runtime.block_on(work).with_context(|| format!("{server} cannot be looked at"))?;
+    if chain.is_empty() {
+        bail!("{server} showed no certificate");
     }
-    bail!("{server} cannot be reached: {}", reasons.join("; "))
-}
-
-fn handshake(
-    mut socket: TcpStream,
-    name: ServerName<'static>,
-) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    let mut connection = ClientConnection::new(Arc::new(client_config(&Verify::Off, None)?), name)?;
-    while connection.is_handshaking() {
-        connection.complete_io(&mut socket).map_err(HandshakeError::from)?;
-    }
-    connection
-        .peer_certificates()
-        .map(|chain| chain.iter().map(|der| der.clone().into_owned()).collect())
-        .context("the server showed no certificate")
+    Ok(chain)
 }

@@ -1,0 +1,122 @@
+//! The way to the platform's port: its name, its addresses.
+
+use std::{io, net::SocketAddr, time::Instant};
+
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::{report::Finding, target::Target};
+
+/// Where names are written down by hand (protocol.md §2: the resolver may be a hosts file).
+const HOSTS: &str = "/etc/hosts";
+
+/// Finds the addresses, as the gateway does.
+pub(super) async fn resolve(target: &Target) -> (Finding, Option<Vec<SocketAddr>>) {
+    let fixed = &target.upstream.addresses;
+    if !fixed.is_empty() {
+        let detail = format!("{}  (addresses in [[upstream]], DNS not asked 使用固定地址)", list(fixed));
+        return (Finding::ok(detail), Some(fixed.clone()));
+    }
+    let (host, port) = (target.host(), target.port());
+    let limit = target.upstream.connect_timeout;
+    match timeout(limit, lookup_host((host.trim_matches(['[', ']']), port))).await {
+        Ok(Ok(found)) => {
+            let mut found: Vec<_> = found.collect();
+            found.dedup();
+            if found.is_empty() {
+                return (unknown(host, "no address 没有地址"), None);
+            }
+            let origin = if is_in_hosts(host) { format!("  ({HOSTS})") } else { String::new() };
+            (Finding::ok(format!("{host} → {}{origin}", list(&found))), Some(found))
+        }
+        Ok(Err(error)) => (unknown(host, &error.to_string()), None),
+        Err(_) => (unknown(host, &format!("no answer within {limit:?} 解析超时")), None),
+    }
+}
+
+fn unknown(host: &str, reason: &str) -> Finding {
+    Finding::failed(format!("{host}: {reason}")).advise(
+        format!(
+            "检查网关主机的 DNS（/etc/resolv.conf）；内网没有 DNS 时，在 {HOSTS} 中加入一行“平台地址 {host}”，或在 [[upstream]] 中填写 addresses"
+        ),
+        format!(
+            "check the host's DNS (/etc/resolv.conf); without DNS add a line \"ADDRESS {host}\" to {HOSTS}, or set \
+             addresses in [[upstream]]"
+        ),
+    )
+}
+
+fn is_in_hosts(host: &str) -> bool {
+    let text = std::fs::read_to_string(HOSTS).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split('#').next())
+        .any(|line| line.split_whitespace().skip(1).any(|name| name.eq_ignore_ascii_case(host)))
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Connects to every address; gives the first that works.
+pub(super) async fn connect(target: &Target, addresses: &[SocketAddr]) -> (Finding, Option<SocketAddr>) {
+    let mut tried = Vec::new();
+    for address in addresses {
+        let began = Instant::now();
+        let failure = dial(target, *address).await.err();
+        tried.push((*address, began.elapsed(), failure));
+    }
+    let works = tried.iter().find(|(_, _, failure)| failure.is_none()).map(|(address, _, _)| *address);
+    let mut details = tried.iter().map(|(address, took, failure)| match failure {
+        None => format!("{address}  {} ms", took.as_millis()),
+        Some(error) => format!("{address}  {}", describe(error)),
+    });
+    let first = details.next().unwrap_or_default();
+    let all_work = tried.iter().all(|(_, _, failure)| failure.is_none());
+    let mut finding = match works {
+        Some(_) if all_work => Finding::ok(first),
+        Some(_) => Finding::note(first),
+        None => Finding::failed(first),
+    };
+    finding = details.fold(finding, Finding::and);
+    for (address, _, failure) in &tried {
+        if let Some(error) = failure {
+            finding = advise(finding, *address, error);
+        }
+    }
+    (finding, works)
+}
+
+/// A connection to one address, within the upstream's limit.
+pub(super) async fn dial(target: &Target, address: SocketAddr) -> io::Result<TcpStream> {
+    let limit = target.upstream.connect_timeout;
+    timeout(limit, TcpStream::connect(address)).await.unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))
+    })
+}
+
+fn describe(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return "connection refused 连接被拒绝".to_owned();
+    }
+    if error.kind() == io::ErrorKind::TimedOut {
+        return format!("{error} 连接超时");
+    }
+    error.to_string()
+}
+
+fn advise(finding: Finding, address: SocketAddr, error: &io::Error) -> Finding {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return finding.advise(
+            format!("{address} 没有服务在监听，或防火墙拒绝：核对 base_url 的端口（生产环境为 8443）"),
+            format!("nothing listens at {address}, or a firewall rejects: check the port in base_url (production: 8443)"),
+        );
+    }
+    finding.advise(
+        format!("请网络管理员放通：本机 → {address} 出方向 TCP，并检查路由"),
+        format!(
+            "ask for the firewall to be opened: this host → {address}, outgoing TCP; check the route too"
+        ),
+    )
+}

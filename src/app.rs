@@ -5,7 +5,6 @@ mod platform;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
@@ -17,7 +16,7 @@ use crate::{
     confirmation::Confirmations,
     domain::ExchangeIds,
     leqi::client::Client,
-    listener::{Bound, ListenError, ListenerMetrics, Peer},
+    listener::{self, Bound, ListenError, ListenerMetrics, Peer, Refusal},
     ops::{self, OpsState, Readiness},
     proxy::{self, Admission, Proxy, Route, Routes, Services},
     quota::{self, Ledger, Transfers},
@@ -188,7 +187,7 @@ impl App {
         let mut planes = Vec::with_capacity(data.len() + 1);
         for (bound, admission) in data {
             let proxy = Arc::clone(&proxy);
-            let handler = move |peer: Peer, request: Request<Incoming>| {
+            let handler = move |peer: Peer, request: Request<listener::Body>| {
                 Arc::clone(&proxy).handle(Arc::clone(&admission), peer, request)
             };
             planes.push(tokio::spawn(bound.serve(handler, shutdown.clone())));
@@ -323,12 +322,20 @@ fn routes(config: &Config, upstreams: &[Arc<Upstream>]) -> Result<Routes, AppErr
 /// A router as a listener's handler.
 fn routed(
     router: axum::Router,
-) -> impl Fn(Peer, Request<Incoming>) -> futures_util::future::BoxFuture<'static, http::Response<axum::body::Body>>
+) -> impl Fn(
+    Peer,
+    Request<listener::Body>,
+) -> futures_util::future::BoxFuture<'static, http::Response<axum::body::Body>>
 + Clone
 + Send
 + Sync
 + 'static {
     move |_, request| {
+        if let Some(refusal) = request.extensions().get::<Refusal>() {
+            let mut refused = http::Response::new(axum::body::Body::from(format!("{}\n", refusal.reason())));
+            *refused.status_mut() = refusal.status();
+            return Box::pin(std::future::ready(refused));
+        }
         let router = router.clone();
         Box::pin(async move { router.oneshot(request).await.unwrap_or_else(|never| match never {}) })
     }

@@ -2,14 +2,15 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     sync::Arc,
 };
 
 use ipnet::IpNet;
 
-use super::{Listen, kinds, section::Section};
+use super::{Listen, kinds, section::Section, tree::Spot};
 use crate::{
-    listener,
+    listener::{self, ClientLimits, Rate},
     proxy::Admission,
     tls::{CertificateFiles, ServerTls},
 };
@@ -148,12 +149,72 @@ fn is_private(block: &IpNet) -> bool {
 
 fn limits(section: &mut Section<'_>, address: SocketAddr, tls: Option<Arc<ServerTls>>) -> listener::Config {
     let default = listener::Config::new(address, tls);
-    listener::Config {
+    let config = listener::Config {
         max_connections: section.value_or("max_connections", default.max_connections, kinds::count),
         handshake_timeout: section.value_or("handshake_timeout", default.handshake_timeout, kinds::duration),
         header_timeout: section.value_or("header_timeout", default.header_timeout, kinds::duration),
+        body_timeout: section.value_or("body_timeout", default.body_timeout, kinds::duration),
+        min_rate: section.value_or("min_rate", default.min_rate, kinds::size),
+        idle_timeout: section.value_or("idle_timeout", default.idle_timeout, kinds::duration),
+        max_head: section.value_or("max_head", default.max_head, head_size),
+        max_headers: section.value_or("max_headers", default.max_headers, header_count),
+        clients: clients(section),
+        proxy_protocol_from: balancers(section),
         drain_timeout: section.value_or("drain_timeout", default.drain_timeout, kinds::duration),
         drain_idle: section.value_or("drain_idle", default.drain_idle, kinds::duration),
         ..default
+    };
+    if config.clients.connections.is_some_and(|most| most > config.max_connections) {
+        let most = config.max_connections;
+        section.error("client_connections", format!("is never reached: max_connections is {most}; lower it"));
     }
+    config
+}
+
+/// What one client may have at a time; nothing is limited unless it is asked for, since all calls of a company may come
+/// from one address.
+fn clients(section: &mut Section<'_>) -> ClientLimits {
+    let connections = section.value("client_connections", kinds::count);
+    let in_flight = section.value("client_in_flight", kinds::count);
+    let per_second = section.value("client_rate", times);
+    let burst = section.value("client_burst", times);
+    if per_second.is_none() && section.has("client_burst") {
+        section.error("client_burst", "means nothing without client_rate; give both, or delete it");
+    }
+    let rate = per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) });
+    ClientLimits { connections, in_flight, rate }
+}
+
+/// Who is believed when it names another client.
+fn balancers(section: &mut Section<'_>) -> Vec<IpNet> {
+    let listed = section.list("proxy_protocol_from", kinds::network).unwrap_or_default();
+    if let Some(block) = listed.iter().find(|block| block.prefix_len() < 8) {
+        section.error(
+            "proxy_protocol_from",
+            format!("{block}: whoever is in it may claim any address; list the load balancers only"),
+        );
+    }
+    listed
+}
+
+fn times(spot: &Spot) -> Result<NonZeroU32, String> {
+    let number = kinds::count(spot)?;
+    let fits = u32::try_from(number).ok().and_then(NonZeroU32::new);
+    fits.ok_or_else(|| format!("{number} is too large; at most {}", u32::MAX))
+}
+
+fn head_size(spot: &Spot) -> Result<usize, String> {
+    let size = kinds::size(spot)?;
+    if (1 << 10..=1 << 20).contains(&size) {
+        return Ok(size);
+    }
+    Err(format!("{size} bytes are out of range; give 1KiB to 1MiB"))
+}
+
+fn header_count(spot: &Spot) -> Result<usize, String> {
+    let headers = kinds::count(spot)?;
+    if (10..=1000).contains(&headers) {
+        return Ok(headers);
+    }
+    Err(format!("{headers} is out of range; give 10 to 1000"))
 }

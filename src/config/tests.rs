@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{Config, Loaded};
-use crate::tls::Verify;
+use crate::{listener::ClientLimits, tls::Verify};
 
 const MINIMAL: &str = r#"
 [[listen]]
@@ -98,6 +98,34 @@ fn an_allow_list_open_to_the_world_needs_a_word() {
     let said = open.replace("allow =", "allow_world = true\nallow =");
     let loaded = load(&said, &[]).unwrap();
     assert!(loaded.warnings.iter().any(|warning| warning.contains("open to the world")));
+}
+
+#[test]
+fn limits_of_clients_are_off_unless_asked_for_and_must_make_sense() {
+    let with = |lines: &str| MINIMAL.replace("plaintext = true", &format!("plaintext = true\n{lines}"));
+    let silent = load(MINIMAL, &[]).unwrap().config.listen.remove(0).listener;
+    assert_eq!(silent.clients, ClientLimits::default());
+    let asked = with(
+        "client_connections = 20\nclient_in_flight = 10\nclient_rate = 5\nidle_timeout = \"5s\"\nmin_rate = \"1KiB\"\n\
+         max_head = \"8KiB\"\nmax_headers = 50\nproxy_protocol_from = [\"10.0.0.7\", \"10.1.0.0/16\"]",
+    );
+    let asked = load(&asked, &[]).unwrap().config.listen.remove(0).listener;
+    let rate = asked.clients.rate.unwrap();
+    assert_eq!((asked.clients.connections, asked.clients.in_flight), (Some(20), Some(10)));
+    assert_eq!((rate.per_second.get(), rate.burst.get()), (5, 5));
+    assert_eq!((asked.max_head, asked.max_headers, asked.min_rate), (8192, 50, 1024));
+    assert_eq!((asked.idle_timeout.as_secs(), asked.proxy_protocol_from.len()), (5, 2));
+    for (wrong, expected) in [
+        ("client_burst = 3", "client_burst: means nothing without client_rate"),
+        ("client_rate = 0", "give at least 1"),
+        ("client_connections = 20000", "client_connections: is never reached: max_connections is 10000"),
+        ("proxy_protocol_from = [\"0.0.0.0/0\"]", "may claim any address"),
+        ("max_head = \"2MiB\"", "give 1KiB to 1MiB"),
+        ("max_headers = 5", "give 10 to 1000"),
+    ] {
+        let found = errors(&with(wrong));
+        assert!(found.contains(expected), "{found}");
+    }
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::{io, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -13,7 +12,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{Config, ListenError, ListenerMetrics, Peer, Settings, line::Line};
+use super::{Body, Config, ListenError, ListenerMetrics, Peer, Settings, line::Line, quiet::Quiet};
 use crate::shutdown::Shutdown;
 
 /// Connections that the kernel keeps while nobody accepts, for example while one gateway hands over to the next; the
@@ -62,7 +61,7 @@ impl Bound {
     /// or until the end is forced.
     pub async fn serve<H, F, B>(self, handler: H, shutdown: Shutdown)
     where
-        H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Peer, Request<Body>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -70,8 +69,16 @@ impl Bound {
         let room = Arc::clone(self.settings.room());
         let tasks = TaskTracker::new();
         let (name, metrics) = (self.name, self.metrics);
-        let line =
-            Arc::new(Line { handler, shutdown: shutdown.clone(), address: self.address, metrics, name });
+        metrics.max(name, self.settings.config().max_connections);
+        let line = Arc::new(Line {
+            handler,
+            shutdown: shutdown.clone(),
+            address: self.address,
+            clients: Arc::clone(self.settings.clients()),
+            metrics,
+            name,
+            quiet: Quiet::default(),
+        });
         loop {
             let accepted = tokio::select! {
                 () = shutdown.draining() => break,

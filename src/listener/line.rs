@@ -1,6 +1,7 @@
 //! One connection from its handshake to its end.
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     pin::pin,
@@ -12,108 +13,186 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as HttpBody;
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::{rt::TokioIo, server::graceful::GracefulConnection};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{sleep, timeout},
 };
 
 use super::{
-    ListenerMetrics, Peer,
-    activity::{Activity, Answered},
+    Body, ListenerMetrics, Peer, Refusal,
     bound::Accepted,
+    calls::{Answer, Calls, Cut, Overdue},
+    clients::{Clients, Seat},
+    guard::Guard,
     metrics::Gauge,
-    peer,
+    peer, proxy_protocol,
+    quiet::Quiet,
     terms::Terms,
 };
 use crate::shutdown::{Phase, Shutdown};
+
+/// How long the last bytes of a connection that is ended may take.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the connections of one listener share.
 pub(super) struct Line<H> {
     pub(super) handler: H,
     pub(super) shutdown: Shutdown,
     pub(super) address: SocketAddr,
+    pub(super) clients: Arc<Clients>,
     pub(super) metrics: ListenerMetrics,
     pub(super) name: &'static str,
+    pub(super) quiet: Quiet,
 }
 
 impl<H, F, B> Line<H>
 where
-    H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Peer, Request<Body>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Serves one connection on these terms.
-    pub(super) async fn connection(self: Arc<Self>, (stream, address, _permit): Accepted, terms: Arc<Terms>) {
+    pub(super) async fn connection(self: Arc<Self>, accepted: Accepted, terms: Arc<Terms>) {
+        let (mut stream, address, _permit) = accepted;
         let _open = Gauge::up(self.metrics.connections.with_label_values(&[self.name]));
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, client = %address, "TCP_NODELAY could not be set");
         }
-        let tls = terms.tls.is_some();
-        let mut peer = Peer { address, identity: None, listener: self.address, sni: None, tls };
-        let Some(acceptor) = &terms.tls else { return self.serve(stream, peer, &terms, false).await };
         let began = Instant::now();
+        let tls = terms.tls.is_some();
+        let mut peer = Peer { address, via: None, identity: None, listener: self.address, sni: None, tls };
+        if proxy_protocol::is_from(address.ip(), &terms.config.proxy_protocol_from) {
+            let header = proxy_protocol::read(&mut stream);
+            match timeout(terms.config.handshake_timeout, header).await {
+                Ok(Ok(client)) => peer.came_through(client),
+                Ok(Err(error)) => return self.refused("proxy_protocol", address, &error, began),
+                Err(_) => return self.refused("timeout", address, &"the PROXY header took too long", began),
+            }
+        }
+        let Some(seat) = self.clients.seat(peer.address.ip(), terms.config.clients) else {
+            let why = "the client has as many connections as it may (client_connections)";
+            return self.refused("client_connections", peer.address, &why, began);
+        };
+        let Some(acceptor) = &terms.tls else { return self.serve(stream, peer, seat, &terms, false).await };
         match timeout(terms.config.handshake_timeout, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let (_, connection) = stream.get_ref();
                 let http2 = connection.alpn_protocol() == Some(b"h2");
+                self.metrics.handshake(self.name, connection);
                 peer.learn(connection);
-                self.serve(stream, peer, &terms, http2).await;
+                self.serve(stream, peer, seat, &terms, http2).await;
             }
-            Ok(Err(error)) => self.refused("handshake", address, &peer::explain(&error), began),
-            Err(_) => self.refused("timeout", address, &"the TLS handshake took too long", began),
+            Ok(Err(error)) => {
+                let (reason, why) = peer::explain(&error);
+                self.refused(reason, peer.address, &why, began);
+            }
+            Err(_) => self.refused("timeout", peer.address, &"the TLS handshake took too long", began),
         }
     }
 
-    async fn serve<I>(self: &Arc<Self>, io: I, peer: Peer, terms: &Terms, http2: bool)
+    async fn serve<I>(self: &Arc<Self>, io: I, peer: Peer, seat: Seat, terms: &Terms, http2: bool)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let client = peer.address;
-        let activity = Arc::new(Activity::default());
-        let (line, calls) = (Arc::clone(self), Arc::clone(&activity));
+        let calls = Calls::new();
+        let heads = (!http2).then_some(terms.heads);
+        let io = TokioIo::new(Guard::new(io, heads, terms.progress, Arc::clone(&calls)));
+        let (line, of_connection, progress) = (Arc::clone(self), Arc::clone(&calls), terms.progress);
         let service = service_fn(move |request: Request<Incoming>| {
-            let call = calls.begin();
-            let http1 = request.version() < Version::HTTP_2;
-            let answer = (line.handler)(peer.clone(), request);
-            let line = Arc::clone(&line);
-            async move {
-                let mut answer = answer.await.map(|body| Answered::new(body, call));
-                if http1 && line.shutdown.phase() > Phase::Running {
-                    // the client sends its next call to whoever serves then
-                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, std::convert::Infallible>(answer)
-            }
+            let request = request.map(|body| Body::new(body, progress));
+            line.call(&of_connection, &seat, &peer, request)
         });
-        let builder = if http2 { &terms.http2 } else { &terms.http1 };
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-        let farewell = self.farewell(&activity, terms.config.drain_idle, http2);
-        let mut deadline = pin!(self.deadline(terms.config.drain_timeout));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = deadline.as_mut() => Ok(()),
-            () = farewell => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = deadline => Ok(()),
-                }
-            }
+        // boxed, so that the many connections of HTTP/1 do not pay for the size of the other
+        let ended = if http2 {
+            Box::pin(self.run(terms.http2.serve_connection(io, service), &calls, terms, http2)).await
+        } else {
+            self.run(terms.http1.serve_connection(io, service), &calls, terms, http2).await
         };
+        if let Some(cut) = calls.reason() {
+            self.cut(cut, client);
+        }
         if let Err(error) = ended {
-            tracing::debug!(error = %error, client = %client, "a client's connection ended with an error");
+            tracing::debug!(%error, client = %client, "a client's connection ended with an error");
+        }
+    }
+
+    /// One call of a connection.
+    fn call(
+        self: &Arc<Self>,
+        calls: &Arc<Calls>,
+        seat: &Seat,
+        peer: &Peer,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Answer<B>>, Infallible>> + Send + use<H, F, B> {
+        let (mut call, refused) = calls.begin();
+        let refused = refused.or_else(|| peer::conflicting_host(&request)).or_else(|| {
+            let place = seat.call();
+            place.map(|place| call.client = place).err()
+        });
+        if let Some(refusal) = refused {
+            self.refuses(refusal, peer.address);
+            request.extensions_mut().insert(refusal);
+        }
+        let http1 = request.version() < Version::HTTP_2;
+        let answer = (self.handler)(peer.clone(), request);
+        let line = Arc::clone(self);
+        async move {
+            let mut answer = answer.await.map(|body| Answer::new(body, call));
+            if http1 && line.shutdown.phase() > Phase::Running {
+                // the client sends its next call to whoever serves then
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        }
+    }
+
+    /// Serves a connection until it ends, is drained, or has waited too long.
+    async fn run<C>(&self, connection: C, calls: &Calls, terms: &Terms, http2: bool) -> Result<(), C::Error>
+    where
+        C: GracefulConnection,
+    {
+        let mut connection = pin!(connection);
+        let mut farewell = pin!(self.farewell(calls, terms.config.drain_idle, http2));
+        let mut deadline = pin!(self.deadline(terms.config.drain_timeout));
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = deadline.as_mut() => return Ok(()),
+                () = farewell.as_mut() => break,
+                overdue = calls.overdue(terms.waiting) => match overdue {
+                    // the guard sees to it when it is asked next, which is at once
+                    Overdue::Head => {}
+                    Overdue::Connection(Cut::Resets | Cut::SlowReader) => return Ok(()),
+                    Overdue::Connection(cut @ (Cut::Idle | Cut::NoCall)) => {
+                        calls.cut(cut);
+                        break;
+                    }
+                },
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        let last = async {
+            if calls.reason().is_none() {
+                return deadline.await;
+            }
+            sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            ended = connection => ended,
+            () = last => Ok(()),
         }
     }
 
     /// Ends when the drain has begun and the connection may be closed: with HTTP/2 at once, since it tells the client
     /// which calls are still taken; with HTTP/1 when no call has come for a while, since one that is on its way to a
     /// connection that closes would be lost.
-    async fn farewell(&self, activity: &Activity, idle: Duration, http2: bool) {
+    async fn farewell(&self, calls: &Calls, idle: Duration, http2: bool) {
         self.shutdown.draining().await;
         if !http2 {
-            activity.quiet(idle).await;
+            calls.quiet(idle).await;
         }
     }
 
@@ -126,10 +205,35 @@ where
         }
     }
 
-    fn refused(&self, reason: &str, client: SocketAddr, error: &dyn std::fmt::Display, began: Instant) {
+    fn cut(&self, cut: Cut, client: SocketAddr) {
+        self.metrics.cut(self.name, cut);
+        if cut != Cut::Idle {
+            self.quiet.warn(|suppressed| {
+                tracing::warn!(client = %client, listener = %self.address, reason = cut.as_str(), suppressed, "a client's connection was ended");
+            });
+        }
+    }
+
+    fn refuses(&self, refusal: Refusal, client: SocketAddr) {
+        let reason = refusal.reason();
+        self.metrics.refused.with_label_values(&[self.name, reason]).inc();
+        self.quiet.warn(|suppressed| {
+            tracing::warn!(client = %client, listener = %self.address, reason, suppressed, "a request was refused before it was read");
+        });
+    }
+
+    fn refused(
+        &self,
+        reason: &'static str,
+        client: SocketAddr,
+        error: &dyn std::fmt::Display,
+        began: Instant,
+    ) {
         self.metrics.rejected.with_label_values(&[self.name, reason]).inc();
         let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(client = %client, listener = %self.address, reason, %error, waited_ms, "a connection failed before its first request");
+        self.quiet.warn(|suppressed| {
+            tracing::warn!(client = %client, listener = %self.address, reason, %error, waited_ms, suppressed, "a connection failed before its first request");
+        });
     }
 
     /// Out of file descriptors or memory: waiting a little lets connections end, retrying at once would spin.

@@ -4,28 +4,38 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
-    server::conn::auto::Builder,
-};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use super::Config;
+use super::{Config, calls::Waiting, clients::Clients, framing::HeadLimits, pace::Progress};
+
+/// Calls that an HTTP/2 client may have in flight on one connection.
+const STREAMS: u32 = 200;
 
 /// The terms of one connection.
 pub(super) struct Terms {
     pub(super) config: Config,
     pub(super) tls: Option<TlsAcceptor>,
-    pub(super) http1: Builder<TokioExecutor>,
-    pub(super) http2: Builder<TokioExecutor>,
+    pub(super) heads: HeadLimits,
+    pub(super) progress: Progress,
+    pub(super) waiting: Waiting,
+    pub(super) http1: http1::Builder,
+    pub(super) http2: http2::Builder<TokioExecutor>,
 }
 
 impl Terms {
     fn new(config: Config) -> Self {
-        let (http1, http2) = builders(config.header_timeout);
-        let tls = config.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(tls.config())));
-        Self { config, tls, http1, http2 }
+        Self {
+            tls: config.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(tls.config()))),
+            heads: HeadLimits { bytes: config.max_head, headers: config.max_headers },
+            progress: Progress::new(config.body_timeout, config.min_rate),
+            waiting: Waiting { head: config.header_timeout, idle: config.idle_timeout },
+            http1: http1(&config),
+            http2: http2(&config),
+            config,
+        }
     }
 }
 
@@ -34,6 +44,7 @@ impl Terms {
 pub struct Settings {
     terms: Arc<ArcSwap<Terms>>,
     room: Arc<Semaphore>,
+    clients: Arc<Clients>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -45,7 +56,8 @@ impl std::fmt::Debug for Settings {
 impl Settings {
     pub(super) fn new(config: Config) -> Self {
         let room = Arc::new(Semaphore::new(config.max_connections));
-        Self { terms: Arc::new(ArcSwap::from_pointee(Terms::new(config))), room }
+        let terms = Arc::new(ArcSwap::from_pointee(Terms::new(config)));
+        Self { terms, room, clients: Clients::new() }
     }
 
     /// What new connections get now.
@@ -78,28 +90,47 @@ impl Settings {
         self.terms.load_full()
     }
 
+    pub(super) const fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
     pub(super) const fn room(&self) -> &Arc<Semaphore> {
         &self.room
     }
 }
 
-/// HTTP/1.1 with header names kept as they were written, and HTTP/2 with bounded streams.
-fn builders(header_timeout: Duration) -> (Builder<TokioExecutor>, Builder<TokioExecutor>) {
-    let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
-    http1
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+/// HTTP/1.1 with header names kept as they were written. Heads are timed and measured by the `guard`.
+fn http1(config: &Config) -> http1::Builder {
+    /// Headers that hyper reads without allocating.
+    const USUAL: usize = 100;
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_buf_size(config.max_head.max(384 << 10) + (8 << 10))
         .preserve_header_case(true)
         // what the platform did not send is not added
         .auto_date_header(false);
-    let mut http2 = Builder::new(TokioExecutor::new()).http2_only();
-    http2
-        .http2()
+    if config.max_headers > USUAL {
+        builder.max_headers(config.max_headers);
+    }
+    builder
+}
+
+/// HTTP/2 in which streams, resets, heads and buffers are bounded.
+fn http2(config: &Config) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(200)
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX))
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_frame_size(16 << 10)
+        .max_send_buf_size(128 << 10)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
         .auto_date_header(false);
-    (http1, http2)
+    builder
 }

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 
 use crate::{
     domain::ExchangeId,
-    leqi,
+    leqi, listener,
     quota::Refusal,
     unit::IdCheck,
     upstream::{Body, Phase},
@@ -26,6 +26,9 @@ pub enum GatewayError {
     /// The client broke off or garbled its request body.
     #[error("the request body could not be read: {0}")]
     ClientBody(String),
+    /// The client sent its request body too slowly.
+    #[error("the client sent its request body too slowly")]
+    ClientSlow,
     /// The request body is larger than the gateway reads for such a call; the limit in bytes.
     #[error("the request body is larger than {0} bytes")]
     BodyTooLarge(usize),
@@ -55,6 +58,9 @@ pub enum GatewayError {
     /// The platform may take the path for one of another route: dot segments, escapes or doubled slashes lead there.
     #[error("the path leads out of its route")]
     PathAmbiguous,
+    /// The listener refused it before it was read.
+    #[error("refused before it was read: {}", .0.reason())]
+    Refused(listener::Refusal),
     /// A sandbox flag on a production route.
     #[error("sxcsbz is set on a production route")]
     SandboxFlag,
@@ -121,10 +127,19 @@ impl GatewayError {
         *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json;charset=UTF-8");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
-        if let Self::Upstream { retry_after: Some(wait), .. } = self {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(*wait)));
+        if let Some(wait) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         (response, body)
+    }
+
+    /// After how long the same call may succeed, where that is known.
+    fn retry_after(&self) -> Option<Duration> {
+        if let Self::Upstream { retry_after, .. } = self {
+            return *retry_after;
+        }
+        let soon = matches!(self, Self::Refused(listener::Refusal::Busy | listener::Refusal::TooOften));
+        soon.then_some(Duration::from_secs(1))
     }
 
     fn row(&self) -> Row {
@@ -140,6 +155,12 @@ impl GatewayError {
                 StatusCode::BAD_REQUEST,
                 "GW-REQUEST",
                 "网关未收到完整的请求报文，未转发到乐企平台，请重试；反复出现时请检查开票系统到网关的网络"
+                    .to_owned(),
+            ),
+            Self::ClientSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "GW-SLOW",
+                "开票系统发送请求报文过慢，网关已中止，未转发到乐企平台，可以直接重试；反复出现时请检查开票系统到网关的网络，或由管理员调大 [[listen]] body_timeout"
                     .to_owned(),
             ),
             Self::BodyTooLarge(limit) => (
@@ -188,6 +209,7 @@ impl GatewayError {
                 "请求路径中的 ..、//、; 或百分号编码使其指向网关的另一条路由，未转发到乐企平台；请核对开票系统中的乐企接入地址"
                     .to_owned(),
             ),
+            Self::Refused(refusal) => return refused_row(*refusal),
             Self::SandboxFlag => (
                 REFUSED,
                 "GW-SXCSBZ",
@@ -206,6 +228,34 @@ impl GatewayError {
         };
         Row { status, code, message }
     }
+}
+
+/// What a listener refuses before it is read; nothing of it was sent.
+fn refused_row(refusal: listener::Refusal) -> Row {
+    use listener::Refusal as R;
+    let (code, message) = match refusal {
+        R::Busy => (
+            "GW-BUSY",
+            "该客户端同时进行的请求过多，本次未转发到乐企平台，可以直接重试；如属正常业务量，请管理员调大 [[listen]] client_in_flight".to_owned(),
+        ),
+        R::Framing(why) => (
+            "GW-FRAMING",
+            format!("网关拒绝：HTTP 请求的格式有歧义（{why}），未转发到乐企平台，连接已关闭；请检查开票系统或中间代理的 HTTP 实现"),
+        ),
+        R::HeadTooLarge => (
+            "GW-HEAD",
+            "网关拒绝：请求头过大或过多，未转发到乐企平台；请检查开票系统，或由管理员调大 [[listen]] max_head、max_headers".to_owned(),
+        ),
+        R::HeadTooSlow => (
+            "GW-SLOW",
+            "请求头未在规定时间内发完，网关已中止，未转发到乐企平台，可以直接重试；反复出现时请检查开票系统到网关的网络".to_owned(),
+        ),
+        R::TooOften => (
+            "GW-RATE",
+            "该客户端请求过于频繁，本次未转发到乐企平台，请稍后重试；如属正常业务量，请管理员调大 [[listen]] client_rate".to_owned(),
+        ),
+    };
+    Row { status: refusal.status(), code, message }
 }
 
 const fn units_code(check: &IdCheck) -> &'static str {

@@ -210,12 +210,11 @@ impl Exchange {
         });
     }
 
-    /// Refuses a client that is not on the allow list. Nothing is recorded, so that strangers cannot fill the log.
-    pub(super) fn deny(mut self, peer: &Peer) -> Response<Body> {
-        let error = GatewayError::ClientDenied;
-        tracing::warn!(client = %peer.address, code = error.code(), "a client is not on the listener's allow list");
+    /// Answers a call that is not let in. Nothing is recorded, so that strangers and floods cannot fill the log.
+    pub(super) fn turn_away(mut self, error: GatewayError) -> Response<Body> {
         self.proxy.metrics.answered_itself(error.code());
         let (response, _) = error.answer(self.id());
+        // dropped without a record
         let _ = self.close(Decision::Refused, State::Complete, Outcome::Refused);
         response
     }

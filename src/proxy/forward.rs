@@ -8,7 +8,10 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 
 use super::{Call, GatewayError, headers, location};
-use crate::upstream::{Body, BoxError, Phase, SendError};
+use crate::{
+    listener::TooSlow,
+    upstream::{Body, BoxError, Phase, SendError},
+};
 
 /// Bytes of a request over the limit that are taken before it is refused.
 const DISCARDED: usize = 64 << 20;
@@ -91,6 +94,7 @@ where
             discard(body).await;
             Err(GatewayError::BodyTooLarge(limit))
         }
+        Err(error) if error.is::<TooSlow>() => Err(GatewayError::ClientSlow),
         Err(error) => Err(GatewayError::ClientBody(error.to_string())),
     }
 }

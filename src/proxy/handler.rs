@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     leqi::Sm4Key,
-    listener::Peer,
+    listener::{Peer, Refusal},
     upstream::{Body, BoxError},
 };
 
@@ -37,7 +37,12 @@ impl Proxy {
         let (mut head, body) = request.into_parts();
         let mut exchange = Exchange::open(&self);
         if !admission.admits(peer.address.ip()) {
-            return exchange.deny(&peer);
+            let error = GatewayError::ClientDenied;
+            tracing::warn!(client = %peer.address, code = error.code(), "a client is not on the listener's allow list");
+            return exchange.turn_away(error);
+        }
+        if let Some(refusal) = head.extensions.get::<Refusal>() {
+            return exchange.turn_away(GatewayError::Refused(*refusal));
         }
         let call = self.routes.resolve(&head, peer.tls);
         let streams = call.as_ref().is_ok_and(|call| streams(call, &head));

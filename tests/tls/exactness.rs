@@ -83,7 +83,7 @@ impl Relay {
         let config = Config::new("127.0.0.1:0".parse().unwrap(), tls);
         let bound = Bound::bind("data", config, &metrics).await.unwrap();
         let address = bound.local_addr();
-        let handler = move |_peer, request: http::Request<hyper::body::Incoming>| {
+        let handler = move |_peer, request: http::Request<leqi_gateway::listener::Body>| {
             let upstream = Arc::clone(&upstream);
             async move {
                 let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());

@@ -206,7 +206,7 @@ async fn a_client_without_tls_on_a_tls_port_is_dropped_and_counted() {
     let mut client = TcpStream::connect(line.address).await.unwrap();
     client.write_all(REQUEST.as_bytes()).await.unwrap();
     assert!(ends(&mut client).await);
-    eventually("it is counted", || async { line.has_metric("{listener=\"data\",reason=\"handshake\"} 1") })
+    eventually("it is counted", || async { line.has_metric("{listener=\"data\",reason=\"not_tls\"} 1") })
         .await;
 }
 

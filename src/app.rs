@@ -1,5 +1,6 @@
 //! The composition root: binds, wires, runs and drains the gateway. The only place that knows all parts.
 
+mod jobs;
 mod platform;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -8,7 +9,7 @@ use http::Request;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use self::platform::OwnCalls;
+use self::{jobs::Jobs, platform::OwnCalls};
 use crate::{
     api::{self, ApiState},
     clock::Clock,
@@ -109,6 +110,7 @@ pub struct App {
     ops_router: axum::Router,
     readiness: Readiness,
     proxy: Arc<Proxy>,
+    jobs: Jobs,
     parts: Parts,
     store: Store,
     _claim: store::Claim,
@@ -140,6 +142,7 @@ impl App {
         let claim = store::claim(&config.store)?;
         let store = store::open(&config.store, &store::Metrics::register(&metrics)?).await?;
         let Wired { parts, proxy } = wire(&config, &store, &clock, &metrics).await?;
+        let jobs = Jobs::new(&config, &parts, &store, &clock, crate::jobs::Metrics::register(&metrics)?);
         let api = api::router(ApiState {
             registry: Arc::clone(&parts.registry),
             tokens: Arc::clone(&parts.tokens),
@@ -162,6 +165,7 @@ impl App {
             ops_router,
             readiness,
             proxy,
+            jobs,
             parts,
             store,
             _claim: claim,
@@ -183,7 +187,7 @@ impl App {
     /// Serves until the drain is ordered, finishes the calls in flight, and flushes the log. When the end is forced,
     /// only what is queued already is written.
     pub async fn run(self, shutdown: Shutdown) {
-        let Self { data, admin, ops, api, ops_router, readiness, proxy, parts, store, .. } = self;
+        let Self { data, admin, ops, api, ops_router, readiness, proxy, jobs, parts, store, .. } = self;
         let mut planes = Vec::with_capacity(data.len() + 1);
         for (bound, admission) in data {
             let proxy = Arc::clone(&proxy);
@@ -193,6 +197,7 @@ impl App {
             planes.push(tokio::spawn(bound.serve(handler, shutdown.clone())));
         }
         planes.push(tokio::spawn(admin.serve(routed(api), shutdown.clone())));
+        planes.extend(jobs.start(&shutdown));
         // before anybody can ask, so that `ready` on standard output and /readyz never disagree
         readiness.ready();
         // health is told until the very end, so that whoever looks sees the drain
@@ -204,7 +209,7 @@ impl App {
         tracing::info!("draining: no new calls are taken, calls in flight are finished");
         for plane in planes {
             if let Err(error) = plane.await {
-                tracing::error!(%error, "a listener ended badly");
+                tracing::error!(%error, "a part of the gateway ended badly");
             }
         }
         tokio::select! {

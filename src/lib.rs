@@ -9,7 +9,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | entry | `main` → [`cli`] → [`app`] → [`config`] |
-//! | planes | [`proxy`] (data plane), [`api`], [`ops`] (control plane), and beside them [`simulator`] |
+//! | planes | [`proxy`] (data plane), [`api`], [`jobs`], [`ops`] (control plane), and beside them [`simulator`] |
 //! | services | [`quota`], [`request_log`], [`confirmation`], [`mod@unit`] |
 //! | adapters | [`leqi`], [`upstream`], [`store`], [`listener`], [`tls`] |
 //! | ground | [`domain`], [`telemetry`], [`shutdown`], [`clock`] |
@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod confirmation;
 pub mod domain;
+pub mod jobs;
 pub mod leqi;
 pub mod listener;
 pub mod ops;

@@ -11,6 +11,7 @@ mod exchange_view;
 mod exchanges;
 pub mod fields;
 mod idempotency;
+mod jobs;
 mod mapping;
 pub mod page;
 pub mod problem;

@@ -39,6 +39,14 @@ impl Reply {
         Self::json(StatusCode::CREATED, shown)
     }
 
+    /// 202 with this.
+    ///
+    /// # Errors
+    /// Never in practice: what the API shows always serializes.
+    pub fn accepted<T: Serialize>(shown: &T) -> Outcome {
+        Self::json(StatusCode::ACCEPTED, shown)
+    }
+
     /// 204.
     #[must_use]
     pub const fn nothing() -> Self {

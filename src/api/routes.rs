@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, header};
 use super::{
     ApiState, audit, confirmations, exchanges,
     fields::BODY_LIMIT,
+    jobs,
     problem::{Kind, Problem},
     quotas, status, tokens, units,
 };
@@ -57,6 +58,9 @@ pub(super) fn table() -> Table {
         .get("/exchanges/{id}", exchanges::read)
         .get("/exchanges/{id}/request", exchanges::request)
         .get("/exchanges/{id}/response", exchanges::response)
+        .get("/jobs", jobs::list)
+        .get("/jobs/{name}", jobs::read)
+        .post("/jobs/{name}/run", jobs::run)
         .get("/audit", audit::list)
         .get("/tokens", tokens::list)
         .post("/tokens", tokens::create)

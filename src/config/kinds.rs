@@ -57,9 +57,10 @@ fn whole(spot: &Spot) -> Result<i64, String> {
     number.ok_or_else(|| format!("is {}, expected a whole number without quotes", spot.node.kind()))
 }
 
-/// A length of time: `"500ms"`, `"10s"`, `"5m"`, `"1h"`.
+/// A length of time: `"500ms"`, `"10s"`, `"5m"`, `"1h"`, `"30d"`.
 pub(super) fn duration(spot: &Spot) -> Result<Duration, String> {
-    const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    const UNITS: [(&str, u64); 5] =
+        [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     let written = measured(spot, "a length of time such as \"10s\" or \"500ms\"")?;
     let ms = scaled(&written, &UNITS).ok_or_else(|| {
         format!("{written:?} is no length of time; write for example \"10s\", \"500ms\" or \"5m\"")

@@ -6,6 +6,7 @@
 //! A setting is overridden by `LEQI_GATEWAY__SECTION__KEY`; elements of lists are named by their index:
 //! `LEQI_GATEWAY__UPSTREAM__0__BASE_URL`.
 
+mod jobs;
 mod kinds;
 mod listen;
 mod problem;
@@ -16,7 +17,10 @@ mod tests;
 mod tree;
 mod upstream;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -55,6 +59,8 @@ pub struct Config {
     pub unregistered: Unregistered,
     /// `[limits]`: how much of a body is held in memory.
     pub limits: Limits,
+    /// `[jobs]`: what is done regularly.
+    pub jobs: crate::jobs::Config,
     /// `[request_log]`.
     pub request_log: RequestLog,
     /// `[log]`: the process's own log.
@@ -114,6 +120,8 @@ pub struct RequestLog {
     pub queue: usize,
     /// Which calls are recorded.
     pub record: LogScope,
+    /// How long exchanges are kept.
+    pub retention: Duration,
 }
 
 /// `[log]`.

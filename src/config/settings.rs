@@ -1,14 +1,16 @@
 //! The whole file: every section once, then what holds between sections.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Config, Limits, Listen, Log, LogScope, Platform, RequestLog, Route, Secrets, Unregistered, kinds, listen,
+    Config, Limits, Listen, Log, LogScope, Platform, RequestLog, Route, Secrets, Unregistered, jobs, kinds,
+    listen,
     section::Section,
     upstream::{route, upstream},
 };
 use crate::{
     domain::{CapabilityCode, Environment},
+    jobs::Retention,
     quota, store,
     telemetry::logging::Format,
 };
@@ -37,6 +39,7 @@ pub(super) fn read(mut root: Section<'_>) -> Option<Config> {
     let (quota, unregistered) = quota(root.section("quota"));
     let limits = limits(root.section("limits"));
     let request_log = request_log(root.section("request_log"));
+    let jobs = jobs::jobs(root.section("jobs"));
     let log = log(root.section("log"));
     let platform = platform(root.section("platform"), &names, &routes);
     let workers = root.section("runtime").value("workers", kinds::count);
@@ -67,6 +70,7 @@ pub(super) fn read(mut root: Section<'_>) -> Option<Config> {
         quota,
         unregistered,
         limits,
+        jobs,
         request_log,
         log,
         platform: platform?,
@@ -127,6 +131,15 @@ fn request_log(mut section: Section<'_>) -> RequestLog {
         queue: section.value_or("queue", 32 << 20, kinds::size),
         record: section.value_or("record", LogScope::default(), |spot| {
             kinds::one_of(spot, &[("all", LogScope::All), ("changes", LogScope::Changes)])
+        }),
+        retention: section.value_or("retention", Retention::default().exchanges, |spot| {
+            let kept = kinds::duration(spot)?;
+            let day = Duration::from_secs(24 * 60 * 60);
+            if kept < day {
+                Err("is less than a day; write for example \"1827d\"".to_owned())
+            } else {
+                Ok(kept)
+            }
         }),
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{Config, Loaded};
-use crate::{listener::ClientLimits, tls::Verify};
+use crate::{listener::ClientLimits, store::jobs::JobName, tls::Verify};
 
 const MINIMAL: &str = r#"
 [[listen]]
@@ -208,6 +208,11 @@ fn units_of_time_and_size_are_read() {
         ("[limits]\nrequest_body = \"1MB\"", "is no size"),
         ("[platform]\npath = \"/access\"", "must end with /"),
         ("[log]\nfilter = \"a=b=c\"", "is no filter"),
+        ("[request_log]\nretention = \"10h\"", "less than a day"),
+        ("[jobs]\nmonth_start = { at = \"24:00\" }", "jobs.month_start.at: \"24:00\" is no time of the day"),
+        ("[jobs]\nexpiry = { at = [] }", "jobs.expiry.at: is empty"),
+        ("[jobs]\nwatch = { at = \"00:05\" }", "jobs.watch.at: unknown key"),
+        ("[jobs.topup]", "jobs.topup: unknown key; did you mean top_up?"),
         ("[[route]]\nprefix = \"/a//b/\"\nupstream = \"leqi\"", "can be read in several ways"),
         ("[[route]]\nprefix = \"/a/../\"\nupstream = \"leqi\"", "can be read in several ways"),
         (
@@ -240,6 +245,23 @@ fn limits_of_an_upstream_are_read() {
     assert_eq!((upstream.max_connections, upstream.breaker_failures), (7, 0));
     let times = [upstream.pool_timeout, upstream.max_age, upstream.breaker_pause];
     assert_eq!(times.map(|time| time.as_secs()), [1, 3600, 3]);
+}
+
+#[test]
+fn jobs_have_their_times_and_can_be_switched_off() {
+    let text = format!(
+        "{MINIMAL}\n[request_log]\nretention = \"30d\"\n[jobs]\njitter = \"1s\"\nconfirm = true\n\
+         expiry = {{ at = [\"23:30\", \"01:00\"] }}\n[jobs.top_up]\nenabled = false\nevery = \"5m\"\n"
+    );
+    let config = load(&text, &[("LEQI_GATEWAY__JOBS__AUDIT__AT", "05:00,06:30")]).unwrap().config;
+    assert_eq!(config.request_log.retention.as_secs(), 30 * 86_400);
+    assert!(config.jobs.enabled && config.jobs.confirm);
+    let setting = |name| config.jobs.settings[&name].clone();
+    assert_eq!(setting(JobName::Expiry).schedule.to_string(), "daily at 01:00, 23:30");
+    assert_eq!(setting(JobName::Audit).schedule.to_string(), "daily at 05:00, 06:30");
+    let top_up = setting(JobName::TopUp);
+    assert_eq!((top_up.enabled, top_up.schedule.to_string().as_str()), (false, "every 5 min"));
+    assert_eq!(setting(JobName::MonthStart).schedule.to_string(), "on the 1st at 00:05");
 }
 
 #[test]

@@ -316,6 +316,15 @@ impl fmt::Debug for StoredBody {
     }
 }
 
+/// What one portion of a deletion did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged {
+    /// Exchanges that were deleted.
+    pub exchanges: u64,
+    /// Whether there may be more to delete.
+    pub more: bool,
+}
+
 /// The tables of the request log.
 pub trait ExchangeTable: Send + Sync {
     /// Writes the records, all or none, and answers when they are committed. A record whose id is there already
@@ -339,6 +348,11 @@ pub trait ExchangeTable: Send + Sync {
 
     /// One body, if it was kept.
     fn body(&self, id: ExchangeId, side: Side) -> BoxFuture<'_, Result<Option<StoredBody>, StoreError>>;
+
+    /// Deletes about `limit` of the oldest exchanges with ids below `before`, with their bodies and keys. How close to
+    /// `before` it comes is the engine's business, as long as it is within a day; nothing younger is deleted. An
+    /// engine that keeps months apart may delete a whole one at a time.
+    fn purge(&self, before: ExchangeId, limit: usize) -> BoxFuture<'_, Result<Purged, StoreError>>;
 
     /// The largest id stored; new ids must be larger.
     fn last_id(&self) -> BoxFuture<'_, Result<Option<ExchangeId>, StoreError>>;

@@ -46,6 +46,9 @@ pub trait IdempotencyTable: Send + Sync {
     /// keys without an answer that are older than ten minutes are fresh again.
     fn begin(&self, request: KeyedRequest, now: Timestamp) -> BoxFuture<'_, Result<Begun, StoreError>>;
 
+    /// Deletes keys that [`IdempotencyTable::begin`] would forget; gives how many there were.
+    fn forget(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+
     /// Keeps the answer.
     fn finish(&self, request: KeyedRequest, answer: StoredAnswer) -> BoxFuture<'_, Result<(), StoreError>>;
 

@@ -9,6 +9,8 @@ pub mod audit;
 pub mod confirmations;
 pub mod exchanges;
 pub mod idempotency;
+pub mod jobs;
+pub mod leases;
 pub mod ledger;
 pub mod quota_settings;
 pub mod tokens;
@@ -62,6 +64,10 @@ pub struct Store {
     pub exchanges: Arc<dyn exchanges::ExchangeTable>,
     /// Answers to POSTs that carried a key.
     pub idempotency: Arc<dyn idempotency::IdempotencyTable>,
+    /// When jobs are due and how they ended.
+    pub jobs: Arc<dyn jobs::JobTable>,
+    /// What only one gateway may do at a time.
+    pub leases: Arc<dyn leases::LeaseTable>,
     /// Bearer tokens.
     pub tokens: Arc<dyn tokens::TokenTable>,
     /// Units and their sealed keys.

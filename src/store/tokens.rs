@@ -33,6 +33,9 @@ pub trait TokenTable: Send + Sync {
     /// All tokens, newest first.
     fn all(&self) -> BoxFuture<'_, Result<Vec<TokenRow>, StoreError>>;
 
+    /// Deletes tokens that were revoked before the instant; gives how many there were.
+    fn forget_revoked(&self, before: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+
     /// Revokes the valid token of that name; `false` when there is none.
     fn revoke(&self, name: String, at: Timestamp, audit: AuditRow)
     -> BoxFuture<'_, Result<bool, StoreError>>;

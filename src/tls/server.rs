@@ -127,6 +127,12 @@ impl ServerTls {
         &self.config
     }
 
+    /// The files that it was read from: certificates, and the authority of clients.
+    #[must_use]
+    pub fn files(&self) -> (&[CertificateFiles], Option<&Path>) {
+        (&self.certificates, self.client_ca.as_deref())
+    }
+
     /// Until when each certificate is valid, in the order of the configuration: the earliest end in its chain.
     #[must_use]
     pub fn not_after(&self) -> &[Timestamp] {

@@ -4,6 +4,7 @@ mod confirmations;
 mod documents;
 mod harness;
 mod idempotency;
+mod jobs;
 mod log;
 mod money;
 mod people;

@@ -15,7 +15,10 @@ use super::{full, metrics, noon};
 use crate::{
     domain::{ExchangeId, ExchangeIds},
     request_log::{Config, Filter, Record, RequestLog, Side, StoredBody},
-    store::{StoreError, exchanges::ExchangeTable},
+    store::{
+        StoreError,
+        exchanges::{ExchangeTable, Purged},
+    },
 };
 
 /// A store that writes only as often as it is let, and fails as often as it is told.
@@ -47,6 +50,9 @@ impl ExchangeTable for Hesitant {
     }
     fn interrupt_open(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async { Ok(0) })
+    }
+    fn purge(&self, _: ExchangeId, _: usize) -> BoxFuture<'_, Result<Purged, StoreError>> {
+        Box::pin(async { Ok(Purged { exchanges: 0, more: false }) })
     }
     fn search<'a>(
         &'a self,

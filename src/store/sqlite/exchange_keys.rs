@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// How far an id is shifted to give its bucket: 21 bits below the millisecond, and 2^23 ms.
-const BUCKET_SHIFT: u32 = 44;
+pub(super) const BUCKET_SHIFT: u32 = 44;
 
 /// Keys per statement, largest first.
 const SIZES: [usize; 4] = [256, 64, 8, 1];

@@ -6,14 +6,14 @@ use futures_util::{TryStreamExt, future::BoxFuture};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    exchange_keys as keys, exchange_rows as rows, exchange_search::search, open::Database, value::get,
-    writer::Command,
+    exchange_keys as keys, exchange_purge::purge, exchange_rows as rows, exchange_search::search,
+    open::Database, value::get, writer::Command,
 };
 use crate::{
     domain::ExchangeId,
     store::{
         StoreError,
-        exchanges::{ExchangeTable, Filter, Record, Side, StoredBody},
+        exchanges::{ExchangeTable, Filter, Purged, Record, Side, StoredBody},
     },
 };
 
@@ -143,6 +143,14 @@ impl ExchangeTable for Exchanges {
             let bytes = bytes.unwrap_or_default().into();
             Ok(Some(StoredBody { bytes, truncated: get(&row, "truncated")? }))
         })
+    }
+
+    fn purge(&self, before: ExchangeId, limit: usize) -> BoxFuture<'_, Result<Purged, StoreError>> {
+        Box::pin(
+            self.0
+                .writer
+                .write(move |connection| Box::pin(async move { purge(connection, before, limit).await })),
+        )
     }
 
     fn last_id(&self) -> BoxFuture<'_, Result<Option<ExchangeId>, StoreError>> {

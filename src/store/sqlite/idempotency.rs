@@ -26,6 +26,12 @@ impl IdempotencyTable for Idempotency {
         }))
     }
 
+    fn forget(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(
+            self.0.writer.write(move |connection| Box::pin(async move { forget(connection, now).await })),
+        )
+    }
+
     fn finish(&self, request: KeyedRequest, answer: StoredAnswer) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.0.writer.write(move |connection| {
             let (request, answer) = (request.clone(), answer.clone());
@@ -65,12 +71,7 @@ async fn begin(
     request: &KeyedRequest,
     now: Timestamp,
 ) -> Result<Begun, StoreError> {
-    let before = |span: Span| now.saturating_sub(span).map_or(i64::MIN, Timestamp::as_microsecond);
-    sqlx::query("DELETE FROM idempotency WHERE begun_at < ?1 OR (status IS NULL AND begun_at < ?2)")
-        .bind(before(Span::new().hours(FORGET_HOURS)))
-        .bind(before(Span::new().minutes(GIVE_UP_MINUTES)))
-        .execute(&mut *connection)
-        .await?;
+    forget(connection, now).await?;
     let known = sqlx::query("SELECT * FROM idempotency WHERE actor = ?1 AND key = ?2")
         .bind(request.actor.clone())
         .bind(request.key.clone())
@@ -87,6 +88,17 @@ async fn begin(
         .execute(connection)
         .await?;
     Ok(Begun::Fresh)
+}
+
+async fn forget(connection: &mut SqliteConnection, now: Timestamp) -> Result<u64, StoreError> {
+    let before = |span: Span| now.saturating_sub(span).map_or(i64::MIN, Timestamp::as_microsecond);
+    let done =
+        sqlx::query("DELETE FROM idempotency WHERE begun_at < ?1 OR (status IS NULL AND begun_at < ?2)")
+            .bind(before(Span::new().hours(FORGET_HOURS)))
+            .bind(before(Span::new().minutes(GIVE_UP_MINUTES)))
+            .execute(connection)
+            .await?;
+    Ok(done.rows_affected())
 }
 
 fn begun(row: &SqliteRow, request: &KeyedRequest) -> Result<Begun, StoreError> {

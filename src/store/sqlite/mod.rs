@@ -7,10 +7,13 @@
 mod audit;
 mod confirmations;
 mod exchange_keys;
+mod exchange_purge;
 mod exchange_rows;
 mod exchange_search;
 mod exchanges;
 mod idempotency;
+mod jobs;
+mod leases;
 mod ledger;
 mod ledger_rows;
 mod ledger_transfers;

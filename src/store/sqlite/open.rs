@@ -14,8 +14,9 @@ use sqlx::{
 };
 
 use super::{
-    audit::Audit, confirmations::Confirmations, exchanges::Exchanges, idempotency::Idempotency,
-    ledger::Ledger, quota_settings::QuotaSettings, tokens::Tokens, units::Units, writer::Writer,
+    audit::Audit, confirmations::Confirmations, exchanges::Exchanges, idempotency::Idempotency, jobs::Jobs,
+    leases::OneGateway, ledger::Ledger, quota_settings::QuotaSettings, tokens::Tokens, units::Units,
+    writer::Writer,
 };
 use crate::store::{Claim, Config, Engine, Metrics, Store, StoreError};
 
@@ -66,6 +67,8 @@ pub(in crate::store) async fn open(config: &Config, metrics: &Metrics) -> Result
         confirmations: Arc::new(Confirmations(database.clone())),
         exchanges: Arc::new(Exchanges(database.clone())),
         idempotency: Arc::new(Idempotency(database.clone())),
+        jobs: Arc::new(Jobs::new(database.clone())),
+        leases: Arc::new(OneGateway),
         ledger: Arc::new(Ledger(database.clone())),
         quota_settings: Arc::new(QuotaSettings(database.clone())),
         tokens: Arc::new(Tokens(database.clone())),

@@ -58,6 +58,18 @@ impl TokenTable for Tokens {
         })
     }
 
+    fn forget_revoked(&self, before: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.0.writer.write(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query("DELETE FROM token WHERE revoked_at < ?1")
+                    .bind(before.as_microsecond())
+                    .execute(connection)
+                    .await?;
+                Ok(done.rows_affected())
+            })
+        }))
+    }
+
     fn revoke(
         &self,
         name: String,

@@ -1,0 +1,105 @@
+//! The jobs with what they work with.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::Parts;
+use crate::{
+    clock::Clock,
+    config::Config,
+    jobs::{
+        Audit, CertificateFile, CertificateUse, Certificates, ConfirmationsJob, Job, Metrics, Retention,
+        RetentionJob, Scheduler, Watch,
+    },
+    listener,
+    shutdown::Shutdown,
+    store::Store,
+};
+
+/// The scheduler and the watch over this gateway's certificates, not yet running.
+pub(super) struct Jobs {
+    scheduler: Option<Scheduler>,
+    certificates: Certificates,
+}
+
+impl Jobs {
+    pub(super) fn new(
+        config: &Config,
+        parts: &Parts,
+        store: &Store,
+        clock: &Clock,
+        metrics: Metrics,
+    ) -> Self {
+        let jobs = jobs(config, parts, store, clock, &metrics);
+        let scheduler = crate::jobs::Parts {
+            config: config.jobs.clone(),
+            table: Arc::clone(&store.jobs),
+            leases: Arc::clone(&store.leases),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            runner: runner(),
+        };
+        Self {
+            scheduler: config.jobs.enabled.then(|| Scheduler::new(scheduler, jobs)),
+            certificates: Certificates { files: certificate_files(config), clock: clock.clone(), metrics },
+        }
+    }
+
+    /// Starts both; they end by themselves once the drain is ordered.
+    pub(super) fn start(self, shutdown: &Shutdown) -> Vec<JoinHandle<()>> {
+        let mut tasks = vec![tokio::spawn(self.certificates.watch(shutdown.clone()))];
+        tasks.extend(self.scheduler.map(|scheduler| tokio::spawn(scheduler.run(shutdown.clone()))));
+        tasks
+    }
+}
+
+fn jobs(
+    config: &Config,
+    parts: &Parts,
+    store: &Store,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Vec<Arc<dyn Job>> {
+    let (registry, ledger, clock) = (&parts.registry, &parts.ledger, || clock.clone());
+    vec![
+        Arc::new(Audit { ledger: ledger.clone(), clock: clock() }),
+        Arc::new(ConfirmationsJob {
+            registry: Arc::clone(registry),
+            confirmations: parts.confirmations.clone(),
+            ledger: ledger.clone(),
+            clock: clock(),
+            confirm: config.jobs.confirm,
+        }),
+        Arc::new(RetentionJob {
+            exchanges: Arc::clone(&store.exchanges),
+            idempotency: Arc::clone(&store.idempotency),
+            tokens: Arc::clone(&store.tokens),
+            clock: clock(),
+            retention: Retention { exchanges: config.request_log.retention, ..Retention::default() },
+            metrics: metrics.clone(),
+        }),
+        Arc::new(Watch { registry: Arc::clone(registry), ledger: ledger.clone(), clock: clock() }),
+    ]
+}
+
+/// Every file of certificates that the configuration names.
+fn certificate_files(config: &Config) -> Vec<CertificateFile> {
+    let file = |used| move |path: &std::path::Path| CertificateFile { used, path: path.to_owned() };
+    let shown = |used, listener: &listener::Config| {
+        let (certificates, client_ca) = listener.tls.as_ref().map(|tls| tls.files()).unwrap_or_default();
+        let chains = certificates.iter().map(|files| files.chain.as_path()).map(file(used));
+        chains.chain(client_ca.map(file(CertificateUse::ClientCa))).collect::<Vec<_>>()
+    };
+    let data = config.listen.iter().flat_map(|listen| shown(CertificateUse::Data, &listen.listener));
+    let authorities = config.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_deref());
+    let admin = shown(CertificateUse::Admin, &config.admin);
+    data.chain(admin).chain(authorities.map(file(CertificateUse::UpstreamCa))).collect()
+}
+
+/// What this gateway is called among those on the database: its host and process.
+fn runner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "gateway" } else { host.trim() };
+    format!("{host}:{}", std::process::id())
+}

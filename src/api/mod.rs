@@ -16,6 +16,7 @@ mod mapping;
 pub mod page;
 pub mod problem;
 mod quotas;
+pub mod reload;
 pub mod reply;
 mod routes;
 mod status;
@@ -56,6 +57,8 @@ pub struct ApiState {
     pub store: Store,
     /// The clock.
     pub clock: Clock,
+    /// Who takes over a new configuration.
+    pub reload: Arc<dyn reload::Reload>,
     /// When the gateway started.
     pub started_at: Timestamp,
 }

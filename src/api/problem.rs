@@ -17,6 +17,8 @@ pub enum Kind {
     IdempotencyMismatch,
     /// A bug.
     Internal,
+    /// A new configuration has errors.
+    InvalidConfiguration,
     /// A field or parameter has no usable value.
     InvalidField,
     /// The body is not one JSON object.
@@ -31,6 +33,8 @@ pub enum Kind {
     PlatformUnclear,
     /// Proven: nothing reached the platform.
     PlatformUnreachable,
+    /// A new configuration differs in what is only read at the start.
+    RestartNeeded,
     /// The body is too large.
     TooLarge,
     /// No valid bearer token.
@@ -45,12 +49,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Conflict,
         Self::Forbidden,
         Self::IdempotencyInProgress,
         Self::IdempotencyMismatch,
         Self::Internal,
+        Self::InvalidConfiguration,
         Self::InvalidField,
         Self::MalformedBody,
         Self::MethodNotAllowed,
@@ -58,6 +63,7 @@ impl Kind {
         Self::PlatformRefused,
         Self::PlatformUnclear,
         Self::PlatformUnreachable,
+        Self::RestartNeeded,
         Self::TooLarge,
         Self::Unauthenticated,
         Self::Unavailable,
@@ -69,11 +75,13 @@ impl Kind {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::Conflict | Self::IdempotencyInProgress => StatusCode::CONFLICT,
+            Self::Conflict | Self::IdempotencyInProgress | Self::RestartNeeded => StatusCode::CONFLICT,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::IdempotencyMismatch | Self::InvalidField | Self::PlatformRefused | Self::Undecodable => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::IdempotencyMismatch
+            | Self::InvalidConfiguration
+            | Self::InvalidField
+            | Self::PlatformRefused
+            | Self::Undecodable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::MalformedBody => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -96,6 +104,7 @@ impl Kind {
             Self::IdempotencyInProgress => "idempotency-in-progress",
             Self::IdempotencyMismatch => "idempotency-mismatch",
             Self::Internal => "internal",
+            Self::InvalidConfiguration => "invalid-configuration",
             Self::InvalidField => "invalid-field",
             Self::MalformedBody => "malformed-body",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -103,6 +112,7 @@ impl Kind {
             Self::PlatformRefused => "platform-refused",
             Self::PlatformUnclear => "platform-unclear",
             Self::PlatformUnreachable => "platform-unreachable",
+            Self::RestartNeeded => "restart-needed",
             Self::TooLarge => "too-large",
             Self::Unauthenticated => "unauthenticated",
             Self::Unavailable => "unavailable",
@@ -122,6 +132,7 @@ impl Kind {
                 ("幂等键已用于其他请求", "The Idempotency-Key was used for another request")
             }
             Self::Internal => ("网关内部错误", "Internal error"),
+            Self::InvalidConfiguration => ("配置有误", "The new configuration has errors"),
             Self::InvalidField => ("字段有误", "A field is invalid"),
             Self::MalformedBody => ("请求正文不是 JSON 对象", "The body is not a JSON object"),
             Self::MethodNotAllowed => ("不支持该方法", "The method is not allowed here"),
@@ -129,6 +140,7 @@ impl Kind {
             Self::PlatformRefused => ("乐企平台拒绝", "The platform refused"),
             Self::PlatformUnclear => ("平台处理结果未知", "What the platform made of it is not known"),
             Self::PlatformUnreachable => ("无法连接乐企平台", "The platform was not reached"),
+            Self::RestartNeeded => ("需要重启", "The new configuration needs a restart"),
             Self::TooLarge => ("请求正文过大", "The body is too large"),
             Self::Unauthenticated => ("令牌缺失或无效", "No valid bearer token"),
             Self::Unavailable => ("数据库暂不可用", "The database is not available"),
@@ -155,12 +167,26 @@ pub struct Problem {
     pub explanation: Option<&'static str>,
     /// The exchange in the request log that it is about.
     pub exchange: Option<crate::domain::ExchangeId>,
+    /// Several reasons; boxed, since nearly no problem has them.
+    pub reasons: Option<Box<Reasons>>,
 }
+
+/// Several reasons, one line each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reasons(pub Vec<String>);
 
 impl Problem {
     /// A problem of that kind.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), field: None, code: None, explanation: None, exchange: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            field: None,
+            code: None,
+            explanation: None,
+            exchange: None,
+            reasons: None,
+        }
     }
 
     /// A field or parameter without a usable value.
@@ -196,6 +222,8 @@ struct Wire<'a> {
     explanation: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exchange: Option<crate::domain::ExchangeId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasons: Option<&'a Reasons>,
 }
 
 /// The content type of problems.
@@ -216,6 +244,7 @@ impl Problem {
             code: self.code.as_deref(),
             explanation: self.explanation,
             exchange: self.exchange,
+            reasons: self.reasons.as_deref(),
         };
         // a struct of texts always serializes
         serde_json::to_vec(&wire).unwrap_or_default()

@@ -14,7 +14,7 @@ use super::{
     fields::BODY_LIMIT,
     jobs,
     problem::{Kind, Problem},
-    quotas, status, tokens, units,
+    quotas, reload, status, tokens, units,
 };
 
 /// Where the API lives.
@@ -62,6 +62,7 @@ pub(super) fn table() -> Table {
         .get("/jobs/{name}", jobs::read)
         .post("/jobs/{name}/run", jobs::run)
         .get("/audit", audit::list)
+        .post("/reload", reload::reload)
         .get("/tokens", tokens::list)
         .post("/tokens", tokens::create)
         .delete("/tokens/{name}", tokens::revoke);

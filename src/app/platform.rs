@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 
 use crate::{
@@ -16,19 +17,44 @@ use crate::{
     },
     quota::{Bureau, Ids, NoCaller, QuotaSource},
     unit::{QuotaMode, Registry, Unit, UnitError},
+    upstream::Upstream,
 };
 
-/// The client, and the registry that knows in whose name it calls.
+/// The way to the platform, and the registry that knows in whose name calls are made.
 pub(super) struct OwnCalls {
+    way: ArcSwap<Way>,
+    registry: Arc<Registry>,
+}
+
+/// What a reload replaces.
+pub(super) struct Way {
     pub(super) client: Client,
-    pub(super) registry: Arc<Registry>,
     pub(super) capability: CapabilityCode,
 }
 
 impl OwnCalls {
+    pub(super) fn new(way: Way, registry: Arc<Registry>) -> Self {
+        Self { way: ArcSwap::from_pointee(way), registry }
+    }
+
+    /// Further calls go another way; those under way end where they are.
+    pub(super) fn reroute(&self, upstream: Arc<Upstream>, path_prefix: String, capability: CapabilityCode) {
+        let client = self.client().through(upstream, path_prefix);
+        self.way.store(Arc::new(Way { client, capability }));
+    }
+
+    /// Waits until every call that was begun has been written down.
+    pub(super) async fn drained(&self) {
+        self.client().drained().await;
+    }
+
+    fn client(&self) -> Client {
+        self.way.load().client.clone()
+    }
+
     fn caller(&self, tax_no: &TaxNo) -> Result<Caller, String> {
         self.registry
-            .caller_for(tax_no, self.capability.clone(), Environment::Production)
+            .caller_for(tax_no, self.way.load().capability.clone(), Environment::Production)
             .map_err(|error| error.to_string())
     }
 }
@@ -37,7 +63,7 @@ impl QuotaSource for OwnCalls {
     fn balance<'a>(&'a self, issuer: &'a TaxNo) -> BoxFuture<'a, Result<QuotaBalance, String>> {
         Box::pin(async move {
             let caller = self.caller(issuer)?;
-            let asked = self.client.query_quota(&caller, issuer).await;
+            let asked = self.client().query_quota(&caller, issuer).await;
             asked.map_err(|error| CallEnded::from(error).chinese())
         })
     }
@@ -50,7 +76,8 @@ impl Bureau for OwnCalls {
     }
 
     fn ids(&self, issuer: &TaxNo) -> Result<Ids, NoCaller> {
-        let caller = self.registry.caller_for(issuer, self.capability.clone(), Environment::Production);
+        let caller =
+            self.registry.caller_for(issuer, self.way.load().capability.clone(), Environment::Production);
         match caller {
             Ok(caller) => Ok(Ids { access: caller.access_id, using: caller.using_id }),
             Err(UnitError::Unknown(tax_no)) => Err(NoCaller::Unit(tax_no)),
@@ -64,7 +91,7 @@ impl Bureau for OwnCalls {
     ) -> BoxFuture<'a, Result<QuotaTransferAnswer, CallEnded>> {
         Box::pin(async move {
             let caller = self.caller(&request.tax_no).map_err(CallEnded::NotSent)?;
-            self.client.transfer_quota(&caller, request).await.map_err(CallEnded::from)
+            self.client().transfer_quota(&caller, request).await.map_err(CallEnded::from)
         })
     }
 
@@ -74,7 +101,7 @@ impl Bureau for OwnCalls {
     ) -> BoxFuture<'a, Result<QuotaValidityAnswer, CallEnded>> {
         Box::pin(async move {
             let caller = self.caller(&request.tax_no).map_err(CallEnded::NotSent)?;
-            self.client.adjust_validity(&caller, request).await.map_err(CallEnded::from)
+            self.client().adjust_validity(&caller, request).await.map_err(CallEnded::from)
         })
     }
 
@@ -85,7 +112,7 @@ impl Bureau for OwnCalls {
     ) -> BoxFuture<'a, Result<ResultAnswer, CallEnded>> {
         Box::pin(async move {
             let caller = self.caller(issuer).map_err(CallEnded::NotSent)?;
-            self.client.query_results(&caller, acceptance_no).await.map_err(CallEnded::from)
+            self.client().query_results(&caller, acceptance_no).await.map_err(CallEnded::from)
         })
     }
 }
@@ -100,14 +127,14 @@ impl Platform for OwnCalls {
     fn upload<'a>(&'a self, upload: &'a SummaryUpload) -> BoxFuture<'a, Result<(), CallEnded>> {
         Box::pin(async move {
             let caller = self.caller(&upload.seller).map_err(CallEnded::NotSent)?;
-            self.client.upload_summary(&caller, upload).await.map(drop).map_err(CallEnded::from)
+            self.client().upload_summary(&caller, upload).await.map(drop).map_err(CallEnded::from)
         })
     }
 
     fn query<'a>(&'a self, query: &'a SummaryQuery) -> BoxFuture<'a, Result<SummaryList, CallEnded>> {
         Box::pin(async move {
             let caller = self.caller(&query.seller).map_err(CallEnded::NotSent)?;
-            self.client.query_summary(&caller, query).await.map_err(CallEnded::from)
+            self.client().query_summary(&caller, query).await.map_err(CallEnded::from)
         })
     }
 }

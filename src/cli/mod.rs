@@ -22,7 +22,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{Config, Loaded},
+    config::{Loaded, Source},
     store,
     telemetry::{self, metrics::Metrics},
 };
@@ -62,7 +62,13 @@ impl ConfigFile {
     /// # Errors
     /// Every error of the file, one line each.
     pub fn load(&self) -> anyhow::Result<Loaded> {
-        Ok(Config::load(&self.path, environment())?)
+        Ok(self.source().load()?)
+    }
+
+    /// Where the configuration is read from, to read it again.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source::new(&self.path, environment())
     }
 
     /// Opens the database that the configuration names, for commands that work on it directly.

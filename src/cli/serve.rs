@@ -2,11 +2,17 @@
 
 use anyhow::Context;
 
-use super::{ConfigFile, block_on_with, output, signals::Signals};
+use tokio::task::JoinHandle;
+
+use super::{
+    ConfigFile, block_on_with, output,
+    signals::{Hangup, Signals},
+};
 use crate::{
-    app::App,
+    app::{App, Surroundings},
     clock::Clock,
-    config::Loaded,
+    config::{Loaded, Source},
+    listener::Inherited,
     shutdown,
     telemetry::{self, logging},
 };
@@ -14,7 +20,8 @@ use crate::{
 /// Run the gateway
 ///
 /// Prints `ready` with the addresses on standard output once every port is open. SIGTERM or SIGINT drains: calls in
-/// flight are finished and the request log is flushed; a second signal ends at once.
+/// flight are finished and the request log is flushed; a second signal ends at once. SIGHUP takes over the
+/// configuration as it is now, or says in the log why not. Sockets and notifications of systemd are used when given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: leqi-gateway serve --config /etc/leqi-gateway/gateway.toml")]
 pub(super) struct Args {
@@ -24,24 +31,36 @@ pub(super) struct Args {
 
 /// Runs until the drain has ended.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let loaded = args.config.load()?;
-    block_on_with(loaded.config.workers, serve(loaded))
+    // before there are other threads and other files
+    let sockets = Inherited::from_env()?;
+    let source = args.config.source();
+    let loaded = source.load()?;
+    block_on_with(loaded.config.workers, serve(source, loaded, sockets))
 }
 
-async fn serve(Loaded { config, warnings }: Loaded) -> anyhow::Result<()> {
-    logging::start(config.log.format, &config.log.filter).map_err(anyhow::Error::msg)?;
-    for warning in &warnings {
+async fn serve(source: Source, loaded: Loaded, sockets: Inherited) -> anyhow::Result<()> {
+    let log = &loaded.config.log;
+    let log_filter = logging::start(log.format, &log.filter).map_err(anyhow::Error::msg)?;
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     // before anything is opened, so that no signal is lost in between
-    let stop = Signals::listen().context("signals cannot be listened to")?;
-    let app = Box::pin(App::start(config, Clock::system())).await?;
+    let mut stop = Signals::listen().context("signals cannot be listened to")?;
+    let hangup = Hangup::listen().context("SIGHUP cannot be listened to")?;
+    let around = Surroundings { source: Some(source), log_filter: Some(log_filter), sockets };
+    let app = tokio::select! {
+        started = Box::pin(App::start(loaded, Clock::system(), around)) => started?,
+        _ = stop.next() => {
+            tracing::info!("a signal to stop was received before the start was complete");
+            return Ok(());
+        }
+    };
     let addresses = app.addresses().to_string();
     tracing::info!(version = telemetry::VERSION, "ready: {addresses}");
     output::line(&format!("ready {addresses}"));
     let (trigger, shutdown) = shutdown::channel();
-    let watching = tokio::spawn(stop.escalate(trigger));
+    let watching = [tokio::spawn(stop.escalate(trigger)), tokio::spawn(hangup.reload(app.reloader()))];
     app.run(shutdown).await;
-    watching.abort();
+    watching.iter().for_each(JoinHandle::abort);
     Ok(())
 }

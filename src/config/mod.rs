@@ -6,12 +6,14 @@
 //! A setting is overridden by `LEQI_GATEWAY__SECTION__KEY`; elements of lists are named by their index:
 //! `LEQI_GATEWAY__UPSTREAM__0__BASE_URL`.
 
+mod changes;
 mod jobs;
 mod kinds;
 mod listen;
 mod problem;
 mod section;
 mod settings;
+mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -22,11 +24,13 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::digest::{Context, SHA256};
 use ipnet::IpNet;
 
 use self::{problem::Problems, section::Section};
 pub use self::{
     problem::{Errors, Origin, Problem},
+    source::Source,
     tree::ENV_PREFIX,
 };
 pub use crate::proxy::{LogScope, SandboxFlag, Unregistered};
@@ -69,10 +73,12 @@ pub struct Config {
     pub platform: Platform,
     /// `[runtime] workers`: threads that serve calls; as many as the machine has cores when `None`.
     pub workers: Option<usize>,
+    /// `[reload]`: what is looked at while the gateway runs.
+    pub reload: Reload,
 }
 
 /// One listener of the data plane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listen {
     /// Address, TLS and limits.
     pub listener: listener::Config,
@@ -144,6 +150,15 @@ pub struct Platform {
     pub capability: CapabilityCode,
 }
 
+/// `[reload]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// How often certificate files are looked at.
+    pub watch_certificates: Duration,
+    /// How long a gateway that was handed open sockets waits for the one before to let go of the database.
+    pub hand_over: Duration,
+}
+
 /// A valid configuration, and what should be known about it.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -151,6 +166,8 @@ pub struct Loaded {
     pub config: Config,
     /// What works but is not safe, one line each.
     pub warnings: Vec<String>,
+    /// SHA-256 in hex of the file and of the variables that are laid over it.
+    pub sha256: String,
 }
 
 impl Config {
@@ -188,11 +205,23 @@ impl Config {
         match parsed {
             Some(config) if errors.is_empty() => {
                 let warnings = warnings.iter().map(|warning| warning.describe(file)).collect();
-                Ok(Loaded { config, warnings })
+                Ok(Loaded { config, warnings, sha256: sha256(text, &environment) })
             }
             Some(_) | None => Err(Errors { file: file.to_owned(), problems: errors }),
         }
     }
+}
+
+/// Tells configurations apart in metrics without showing them.
+fn sha256(text: &str, environment: &[(String, String)]) -> String {
+    let mut laid_over: Vec<_> = environment.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+    laid_over.sort();
+    let mut digest = Context::new(&SHA256);
+    digest.update(text.as_bytes());
+    for (name, value) in laid_over {
+        digest.update(format!("\0{name}={value}").as_bytes());
+    }
+    digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Errors {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Config, Limits, Listen, Log, LogScope, Platform, RequestLog, Route, Secrets, Unregistered, jobs, kinds,
-    listen,
+    Config, Limits, Listen, Log, LogScope, Platform, Reload, RequestLog, Route, Secrets, Unregistered, jobs,
+    kinds, listen,
     section::Section,
     upstream::{route, upstream},
 };
@@ -43,6 +43,7 @@ pub(super) fn read(mut root: Section<'_>) -> Option<Config> {
     let log = log(root.section("log"));
     let platform = platform(root.section("platform"), &names, &routes);
     let workers = root.section("runtime").value("workers", kinds::count);
+    let reload = reload(root.section("reload"));
 
     for (key, example) in [
         ("listen", "[[listen]] with address and certificates"),
@@ -75,6 +76,7 @@ pub(super) fn read(mut root: Section<'_>) -> Option<Config> {
         log,
         platform: platform?,
         workers,
+        reload,
     })
 }
 
@@ -156,6 +158,13 @@ fn log(mut section: Section<'_>) -> Log {
         }
     });
     Log { format, filter }
+}
+
+fn reload(mut section: Section<'_>) -> Reload {
+    Reload {
+        watch_certificates: section.value_or("watch_certificates", Duration::from_secs(5), kinds::duration),
+        hand_over: section.value_or("hand_over", Duration::from_secs(120), kinds::duration),
+    }
 }
 
 fn platform(mut section: Section<'_>, names: &[String], routes: &[Route]) -> Option<Platform> {

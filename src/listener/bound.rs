@@ -12,12 +12,14 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{Body, Config, ListenError, ListenerMetrics, Peer, Settings, line::Line, quiet::Quiet};
+use super::{
+    Body, Config, Inherited, ListenError, ListenerMetrics, Peer, Settings, line::Line, quiet::Quiet,
+};
 use crate::shutdown::Shutdown;
 
 /// Connections that the kernel keeps while nobody accepts, for example while one gateway hands over to the next; the
 /// kernel's own limit (`net.core.somaxconn`) is usually the same.
-const BACKLOG: u32 = 4096;
+pub(super) const BACKLOG: u32 = 4096;
 
 /// An open listener that does not accept yet.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Bound {
     settings: Settings,
     metrics: ListenerMetrics,
     name: &'static str,
+    /// Somebody else keeps the socket open too.
+    inherited: bool,
 }
 
 impl Bound {
@@ -41,8 +45,45 @@ impl Bound {
     ) -> Result<Self, ListenError> {
         let wrong = |source| ListenError::of(config.address, source);
         let socket = open(config.address).map_err(wrong)?;
-        let address = socket.local_addr().map_err(wrong)?;
-        Ok(Self { socket, address, settings: Settings::new(config), metrics: metrics.clone(), name })
+        Self::over(name, socket, false, config, metrics)
+    }
+
+    /// Takes the socket for the address that was handed over, or opens one.
+    ///
+    /// # Errors
+    /// Why neither can be done, and what to do.
+    pub async fn take_or_bind(
+        name: &'static str,
+        config: Config,
+        metrics: &ListenerMetrics,
+        inherited: &mut Inherited,
+    ) -> Result<Self, ListenError> {
+        let wrong = |source| ListenError::of(config.address, source);
+        match inherited.take(config.address) {
+            Some(socket) => {
+                let socket = TcpListener::from_std(socket).map_err(wrong)?;
+                Self::over(name, socket, true, config, metrics)
+            }
+            None => Self::bind(name, config, metrics).await,
+        }
+    }
+
+    fn over(
+        name: &'static str,
+        socket: TcpListener,
+        inherited: bool,
+        config: Config,
+        metrics: &ListenerMetrics,
+    ) -> Result<Self, ListenError> {
+        let address = socket.local_addr().map_err(|source| ListenError::of(config.address, source))?;
+        Ok(Self {
+            socket,
+            address,
+            settings: Settings::new(address, config),
+            metrics: metrics.clone(),
+            name,
+            inherited,
+        })
     }
 
     /// The address that it really listens on.
@@ -91,7 +132,9 @@ impl Bound {
                 Err(error) => line.accept_failed(&error).await,
             }
         }
-        match close(self.socket, &room) {
+        // who waits in the queue of a shared socket is served by the next process
+        let last = if self.inherited { Ok(Vec::new()) } else { close(self.socket, &room) };
+        match last {
             Ok(last) => {
                 for accepted in last {
                     tasks.spawn(Arc::clone(&line).connection(accepted, self.settings.terms()));

@@ -14,6 +14,27 @@ pub enum ListenError {
     /// The address is not this machine's.
     #[error("{0} is no address of this machine; see `ip addr`, or use 0.0.0.0")]
     NotLocal(SocketAddr),
+    /// What was handed over is no listening TCP socket.
+    #[error("socket {index} ({name}) that was handed over in LISTEN_FDS cannot be used: {source}")]
+    Inherited {
+        /// Counted from 0.
+        index: usize,
+        /// Its name in `LISTEN_FDNAMES`.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A socket was handed over that no listener of the configuration takes.
+    #[error(
+        "socket {address} ({name}) was handed over, but no [[listen]], [admin] or [ops] has this address; add it, or \
+         take it out of the .socket unit"
+    )]
+    NotConfigured {
+        /// Where it listens.
+        address: SocketAddr,
+        /// Its name in `LISTEN_FDNAMES`.
+        name: String,
+    },
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
     Other {

@@ -7,6 +7,7 @@ mod clients;
 mod error;
 mod framing;
 mod guard;
+mod inherited;
 mod line;
 mod metrics;
 mod pace;
@@ -24,6 +25,7 @@ use ipnet::IpNet;
 pub use bound::Bound;
 pub use clients::ClientLimits;
 pub use error::ListenError;
+pub use inherited::Inherited;
 pub use metrics::ListenerMetrics;
 pub use pace::{Body, TooSlow};
 pub use peer::Peer;
@@ -34,7 +36,7 @@ pub use terms::Settings;
 use crate::tls::ServerTls;
 
 /// One listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where it listens; port 0 takes a free one.
     pub address: SocketAddr,

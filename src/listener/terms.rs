@@ -1,7 +1,7 @@
 //! What a listener gives its connections: limits, timeouts and certificates. A reload replaces them as a whole; open
 //! connections keep what they began with.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use hyper::server::conn::{http1, http2};
@@ -42,6 +42,7 @@ impl Terms {
 /// The terms that new connections get, and the room for connections; cheap to clone.
 #[derive(Clone)]
 pub struct Settings {
+    address: SocketAddr,
     terms: Arc<ArcSwap<Terms>>,
     room: Arc<Semaphore>,
     clients: Arc<Clients>,
@@ -54,10 +55,16 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Settings {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(address: SocketAddr, config: Config) -> Self {
         let room = Arc::new(Semaphore::new(config.max_connections));
         let terms = Arc::new(ArcSwap::from_pointee(Terms::new(config)));
-        Self { terms, room, clients: Clients::new() }
+        Self { address, terms, room, clients: Clients::new() }
+    }
+
+    /// The address that the listener really has.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What new connections get now.

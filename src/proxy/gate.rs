@@ -82,7 +82,7 @@ impl Proxy {
     ) -> Result<Option<Reservation>, GatewayError> {
         let unit = match self.using_unit(exchange) {
             Ok(unit) => unit,
-            Err(_) if self.config.unregistered == Unregistered::Observe => {
+            Err(_) if call.config.unregistered == Unregistered::Observe => {
                 return Ok(self.unchecked(exchange, "the unit is not registered"));
             }
             Err(error) => return Err(error),

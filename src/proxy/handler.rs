@@ -44,9 +44,9 @@ impl Proxy {
         if let Some(refusal) = head.extensions.get::<Refusal>() {
             return exchange.turn_away(GatewayError::Refused(*refusal));
         }
-        let call = self.routes.resolve(&head, peer.tls);
+        let call = self.plan.load().resolve(&head, peer.tls);
         let streams = call.as_ref().is_ok_and(|call| streams(call, &head));
-        if !streams || self.config.log_scope == LogScope::All {
+        if !streams || call.as_ref().is_ok_and(|call| call.config.log_scope == LogScope::All) {
             exchange.record(&peer, &head);
         }
         let call = match call {
@@ -60,7 +60,7 @@ impl Proxy {
         if streams {
             return self.stream(exchange, call, head, body).await;
         }
-        let bytes = match forward::read_request(&head.headers, body, self.config.buffer_limit).await {
+        let bytes = match forward::read_request(&head.headers, body, call.config.buffer_limit).await {
             Ok(bytes) => bytes,
             Err(error) => return exchange.finish_with(error).await,
         };
@@ -163,7 +163,7 @@ impl Proxy {
     ) -> Response<Body> {
         let (head, body) = response.into_parts();
         exchange.answered(&head);
-        match forward::read_answer(body, self.config.answer_limit).await {
+        match forward::read_answer(body, call.config.answer_limit).await {
             Read::Whole(bytes) => {
                 exchange
                     .received(Captured::whole(&bytes, self.services.log.body_limit()), passed.key.as_ref());

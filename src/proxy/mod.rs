@@ -19,12 +19,13 @@ mod route;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
 pub use admission::Admission;
 pub use error::GatewayError;
 pub use location::Entrance;
-pub use route::{Call, Route, Routes, SandboxFlag};
+pub use route::{Call, Plan, Route, SandboxFlag};
 
 use crate::{
     clock::Clock,
@@ -58,7 +59,7 @@ pub enum LogScope {
 }
 
 /// Limits and policies of the data plane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Bytes of a request that the gateway must read whole before it is sent; a larger one is refused.
     pub buffer_limit: usize,
@@ -102,26 +103,26 @@ pub struct Services {
 
 /// The data plane.
 pub struct Proxy {
-    config: Config,
-    routes: Routes,
+    plan: ArcSwap<Plan>,
     services: Services,
     metrics: metrics::ProxyMetrics,
     tasks: TaskTracker,
 }
 
 impl Proxy {
-    /// A data plane over these routes and services.
+    /// A data plane over this plan and these services.
     ///
     /// # Errors
     /// When its metrics are registered already.
-    pub fn new(
-        config: Config,
-        routes: Routes,
-        services: Services,
-        metrics: &Metrics,
-    ) -> Result<Arc<Self>, MetricError> {
+    pub fn new(plan: Plan, services: Services, metrics: &Metrics) -> Result<Arc<Self>, MetricError> {
         let metrics = metrics::ProxyMetrics::register(metrics)?;
-        Ok(Arc::new(Self { config, routes, services, metrics, tasks: TaskTracker::new() }))
+        let plan = ArcSwap::from_pointee(plan);
+        Ok(Arc::new(Self { plan, services, metrics, tasks: TaskTracker::new() }))
+    }
+
+    /// Calls that begin from now on follow this plan; those in flight end with the one they began with.
+    pub fn follow(&self, plan: Plan) {
+        self.plan.store(Arc::new(plan));
     }
 
     /// Waits until every call that changes something has been settled and recorded, also those whose client left.

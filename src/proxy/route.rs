@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use http::{Uri, request, uri::PathAndQuery};
 
-use super::{GatewayError, location::Entrance, path};
+use super::{Config, GatewayError, location::Entrance, path};
 use crate::{
     domain::{CapabilityCode, Environment, ServiceClass, ServiceCode},
     leqi,
@@ -39,15 +39,21 @@ pub struct Route {
     pub sandbox_flag: SandboxFlag,
 }
 
-/// All routes, longest prefix first.
+/// Where calls go and within which limits: what a reload replaces as a whole.
 #[derive(Clone, Debug, Default)]
-pub struct Routes(Vec<Arc<Route>>);
+pub struct Plan {
+    config: Config,
+    /// Longest prefix first.
+    routes: Vec<Arc<Route>>,
+}
 
 /// Where a call goes and what it is.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The route taken.
     pub route: Arc<Route>,
+    /// The limits and policies when the call began.
+    pub config: Config,
     /// Path and query that are sent upstream.
     pub target: PathAndQuery,
     /// The service named by the path, when the path names one.
@@ -60,13 +66,13 @@ pub struct Call {
     pub entrance: Entrance,
 }
 
-impl Routes {
-    /// A table of these routes.
+impl Plan {
+    /// A plan of these limits and routes.
     #[must_use]
-    pub fn new(routes: Vec<Route>) -> Self {
+    pub fn new(config: Config, routes: Vec<Route>) -> Self {
         let mut routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
         routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
-        Self(routes)
+        Self { config, routes }
     }
 
     /// The call that a request makes; `tls` tells whether it came over TLS.
@@ -86,12 +92,20 @@ impl Routes {
             .and_then(|code| leqi::catalogue::service(code.as_str()))
             .map(|service| service.class);
         let entrance = Entrance::of(head, tls);
-        Ok(Call { route: Arc::clone(route), target, service, capability, class, entrance })
+        Ok(Call {
+            route: Arc::clone(route),
+            config: self.config,
+            target,
+            service,
+            capability,
+            class,
+            entrance,
+        })
     }
 
     /// The route that takes a path.
     fn of(&self, path: &str) -> Option<&Arc<Route>> {
-        self.0.iter().find(|route| path.starts_with(&route.prefix))
+        self.routes.iter().find(|route| path.starts_with(&route.prefix))
     }
 
     /// Whether a path takes this route.

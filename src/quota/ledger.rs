@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
+
 use super::{
     Metrics, Refusal, Reservation,
     job::run,
@@ -64,7 +66,7 @@ pub struct Ledger(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) table: Arc<dyn LedgerTable>,
     pub(super) clock: Clock,
-    pub(super) config: Config,
+    pub(super) config: ArcSwap<Config>,
     pub(super) metrics: Metrics,
     flights: Flights,
 }
@@ -77,7 +79,13 @@ impl Ledger {
     #[must_use]
     pub fn new(table: Arc<dyn LedgerTable>, clock: Clock, config: Config, metrics: &Metrics) -> Self {
         let (metrics, flights) = (metrics.clone(), Flights::default());
+        let config = ArcSwap::from_pointee(config);
         Self(Arc::new(Inner { table, clock, config, metrics, flights }))
+    }
+
+    /// Works with these settings from now on.
+    pub fn configure(&self, config: Config) {
+        self.0.config.store(Arc::new(config));
     }
 
     /// Holds the credit of all invoices of the upload or of none, committed when this returns. A month that was never
@@ -159,7 +167,7 @@ impl Ledger {
         }
         let account = self.0.table.account(key).await?;
         let stale = account.is_some_and(|account| account.stale);
-        let cooldown = if stale { Duration::ZERO } else { self.0.config.cooldown };
+        let cooldown = if stale { Duration::ZERO } else { self.0.config.load().cooldown };
         match self.0.ask(&key.issuer, cooldown, source).await {
             Ok(asked) => Ok(asked),
             Err(SyncError::Store(error)) => Err(error),

@@ -56,6 +56,14 @@ impl std::fmt::Debug for ServerTls {
     }
 }
 
+impl PartialEq for ServerTls {
+    /// The same files with the same content.
+    fn eq(&self, other: &Self) -> bool {
+        let of = |tls: &Self| (tls.content, tls.certificates.clone(), tls.client_ca.clone());
+        of(self) == of(other)
+    }
+}
+
 impl ServerTls {
     /// HTTP/2 and HTTP/1.1 are offered; of several certificates the client's SNI chooses, and the first is the default.
     /// With `client_ca`, clients must show a certificate of that authority.

@@ -22,7 +22,12 @@ mod request_body;
 mod response_body;
 mod slot;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -43,7 +48,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
 /// One upstream's settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Its name in routes, logs and metrics.
     pub name: String,
@@ -104,6 +109,13 @@ impl Config {
             breaker_failures: 10,
             breaker_pause: Duration::from_secs(10),
         }
+    }
+}
+
+impl Config {
+    /// Every file whose content belongs to the settings.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.ca_file.as_deref().into_iter()
     }
 }
 

@@ -11,7 +11,11 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{ApiState, router},
+    api::{
+        ApiState,
+        reload::{NotReloaded, Reload, Reloaded},
+        router,
+    },
     clock::Clock,
     confirmation::{CallEnded, Confirmations, Identity, Platform},
     domain::{Money, TaxNo},
@@ -264,6 +268,17 @@ pub(super) fn access_unit() -> Value {
     })
 }
 
+/// Refuses every reload, with two reasons.
+struct NoConfiguration;
+
+impl Reload for NoConfiguration {
+    fn reload<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Reloaded, NotReloaded>> {
+        Box::pin(async {
+            Err(NotReloaded::Invalid(vec!["a.toml:1: one".to_owned(), "a.toml:2: two".to_owned()]))
+        })
+    }
+}
+
 async fn state(store: Store, clock: &Clock, metrics: &Metrics, bureau: Arc<Bureau>) -> ApiState {
     let log = request_log::Metrics::register(metrics).unwrap();
     let log = RequestLog::open(Arc::clone(&store.exchanges), &request_log::Config::default(), log).await;
@@ -285,6 +300,7 @@ async fn state(store: Store, clock: &Clock, metrics: &Metrics, bureau: Arc<Burea
         confirmations,
         store,
         clock: clock.clone(),
+        reload: Arc::new(NoConfiguration),
         started_at: clock.now(),
     }
 }

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::http::{Api, Http};
 use crate::{
-    app::{Addresses, App, Parts},
+    app::{Addresses, App, Parts, Surroundings},
     clock::Clock,
-    config::Config,
+    config::Source,
     domain::{Money, Period},
     shutdown::{self, Trigger},
     simulator::{
@@ -73,8 +73,10 @@ impl Stage {
         let file = folder.0.join("gateway.toml");
         let text = configuration(&folder.0, simulator.address, data, admin);
         std::fs::write(&file, &text)?;
-        let config = Config::parse(&file, &text, [])?.config;
-        let app = Box::pin(App::start(config, clock.clone())).await?;
+        let source = Source::new(&file, []);
+        let loaded = source.load()?;
+        let around = Surroundings { source: Some(source), ..Surroundings::default() };
+        let app = Box::pin(App::start(loaded, clock.clone(), around)).await?;
         let (addresses, parts) = (app.addresses().clone(), app.parts());
         let (stop, shutdown) = shutdown::channel();
         let serving = tokio::spawn(async move { app.run(shutdown).await });

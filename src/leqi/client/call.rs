@@ -5,6 +5,7 @@ use std::{error::Error, sync::Arc, time::Instant};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full};
+use tokio_util::task::TaskTracker;
 
 use super::{CallAnswer, CallError, Caller, Failure, Journal, OwnCall, OwnOutcome};
 use crate::{
@@ -25,6 +26,8 @@ pub(super) struct Line {
     pub(super) ids: Arc<ExchangeIds>,
     pub(super) clock: Clock,
     pub(super) journal: Arc<dyn Journal>,
+    /// Calls under way, of this line and of those that it took over from.
+    pub(super) tasks: TaskTracker,
 }
 
 /// What came back: an answer, whole, broken off or none.

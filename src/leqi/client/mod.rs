@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::task::TaskTracker;
 
 use super::{
     Sm4Key,
@@ -113,7 +114,29 @@ impl Client {
         journal: Arc<dyn Journal>,
     ) -> Self {
         let environment = Environment::Production;
-        Self(Arc::new(call::Line { upstream, path_prefix, environment, ids, clock, journal }))
+        let tasks = TaskTracker::new();
+        Self(Arc::new(call::Line { upstream, path_prefix, environment, ids, clock, journal, tasks }))
+    }
+
+    /// The same client with another way to the platform.
+    #[must_use]
+    pub fn through(&self, upstream: Arc<Upstream>, path_prefix: String) -> Self {
+        let line = &*self.0;
+        Self(Arc::new(call::Line {
+            upstream,
+            path_prefix,
+            environment: line.environment,
+            ids: Arc::clone(&line.ids),
+            clock: line.clock.clone(),
+            journal: Arc::clone(&line.journal),
+            tasks: line.tasks.clone(),
+        }))
+    }
+
+    /// Waits until every call that was begun has been written down, also those that nobody waits for any more.
+    pub async fn drained(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
     }
 
     /// Calls a service with a JSON text.
@@ -130,7 +153,8 @@ impl Client {
         let (caller, service, json) = (caller.clone(), service.clone(), Bytes::copy_from_slice(json));
         let exchange = ExchangeId::first_at(self.0.clock.now());
         // its own task: dropping this future must not end the call
-        match tokio::spawn(async move { line.call(caller, service, json).await }).await {
+        let tasks = self.0.tasks.clone();
+        match tasks.spawn(async move { line.call(caller, service, json).await }).await {
             Ok(ended) => ended,
             Err(error) => {
                 Err(CallError::Unclear { exchange, reason: format!("the call was stopped: {error}") })

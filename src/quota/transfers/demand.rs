@@ -46,7 +46,7 @@ impl Transfers {
     pub async fn reserve(&self, mut upload: Upload) -> Result<Reservation, ReserveError> {
         let settings = self.settings(&upload.issuer);
         upload.allowance_returns = settings.allowance_returns;
-        let deadline = Instant::now() + self.0.ledger.0.config.top_up_wait;
+        let deadline = Instant::now() + self.0.ledger.0.config.load().top_up_wait;
         loop {
             let refusal = match self.0.ledger.reserve(&upload, &*self.0.bureau).await {
                 Ok(reservation) => {
@@ -141,7 +141,7 @@ impl Desk {
     /// Not more often than balances are asked for because of a shortage.
     fn may_top_up(&self, issuer: &TaxNo) -> bool {
         let mut low = self.demand.low.lock().unwrap_or_else(PoisonError::into_inner);
-        let cooldown = self.ledger.0.config.cooldown;
+        let cooldown = self.ledger.0.config.load().cooldown;
         if low.get(issuer).is_some_and(|last| last.elapsed() < cooldown) {
             return false;
         }

@@ -179,7 +179,7 @@ impl Desk {
 
     async fn work(&self) -> Result<Work, StoreError> {
         let (now, mut work, mut after) = (self.now(), Work::default(), None);
-        let since = before(now, signed(self.ledger.0.config.result_after));
+        let since = before(now, signed(self.ledger.0.config.load().result_after));
         for _ in 0..PAGE.1 {
             let page = self.ledger.open_entries(since, after, PAGE.0).await?;
             let full = page.len() >= usize::try_from(PAGE.0).unwrap_or(usize::MAX);
@@ -239,7 +239,7 @@ impl Desk {
 
     fn may_compare(&self, issuer: &TaxNo) -> bool {
         let now = self.now();
-        let interval = signed(self.ledger.0.config.balance_interval);
+        let interval = signed(self.ledger.0.config.load().balance_interval);
         let mut memory = self.memory();
         if memory.compared.get(issuer).is_some_and(|last| now.duration_since(*last) < interval) {
             return false;

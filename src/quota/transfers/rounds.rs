@@ -40,7 +40,7 @@ impl Transfers {
         if self.0.account(issuer).await?.available() >= low_water {
             return Ok(None);
         }
-        let interval = self.0.ledger.0.config.balance_interval;
+        let interval = self.0.ledger.0.config.load().balance_interval;
         self.0.ledger.0.ask(issuer, interval, &*self.0.bureau).await?;
         let account = self.0.account(issuer).await?;
         let short = low_water.saturating_sub(account.available());

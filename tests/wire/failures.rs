@@ -17,7 +17,7 @@ const READ: &str = "/access/v2/invoke/202007/CXNSRJBXX";
 const CONFIRM: &str = "/access/v2/invoke/202007/SCFPHZQRXX";
 
 /// An address where nothing listens: it was free a moment ago.
-fn closed_port() -> SocketAddr {
+pub(crate) fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

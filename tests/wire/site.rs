@@ -10,7 +10,7 @@ use crate::{
         SimUnit, eventually,
         process::{Gateway, Simulator},
     },
-    tools::{Curl, Got, Header, encrypt, sha256},
+    tools::{Curl, Got, Header, encrypt, run, sha256},
 };
 
 /// Headers that belong to one connection (RFC 9110 §7.6.1), and `Host`, which names who is called.
@@ -37,6 +37,22 @@ impl Site {
         let gateway = Gateway::start_with(dir.path(), &simulator, &config(&simulator));
         gateway.register(&simulator.units);
         Self { simulator, gateway, dir, calls: AtomicU32::new(0) }
+    }
+
+    /// One whose files can be kept from growing ([`Site::no_room`]).
+    pub(crate) fn start_with_failing_limits() -> Self {
+        let simulator = Simulator::start();
+        let dir = tempfile::tempdir().unwrap();
+        let gateway = Gateway::start_with_failing_limits(dir.path(), &simulator);
+        gateway.register(&simulator.units);
+        Self { simulator, gateway, dir, calls: AtomicU32::new(0) }
+    }
+
+    /// From now on no file of the gateway may grow beyond the database's log as it is.
+    pub(crate) fn no_room(&self) {
+        let log = std::fs::metadata(self.dir.path().join("data/gateway.db-wal")).unwrap().len();
+        let process = self.gateway.process.id().to_string();
+        run("prlimit", ["--pid", &process, &format!("--fsize={log}:unlimited")], b"");
     }
 
     /// The unit that calls.
@@ -82,6 +98,33 @@ impl Site {
             .header("ylbm", if path.contains("sandbox") { "YL001" } else { "" })
             .header("clientTid", &tid);
         Call { site: self, curl, body, tid, path, query }
+    }
+
+    /// What the simulator wrote down of the call with this transaction id; `None` when it never arrived.
+    pub(crate) fn arrived(&self, tid: &str) -> Option<Value> {
+        let ours = |call: &Value| {
+            let headers = headers_of(call);
+            headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("clientTid") && value == tid)
+        };
+        let mut calls = self.simulator.calls();
+        calls.retain(ours);
+        assert!(calls.len() <= 1, "sent {} times", calls.len());
+        calls.pop()
+    }
+
+    /// The record of it in the log, once it is there and complete or aborted.
+    pub(crate) fn record(&self, tid: &str) -> Value {
+        let path = format!("/exchanges?client_tid={tid}");
+        let row = eventually("the call is in the log", || {
+            let (_, found) = self.gateway.api("GET", &path, None);
+            let items = found["items"].as_array()?;
+            assert!(items.len() <= 1, "{found}");
+            items.first().filter(|row| row["state"] != "sending").cloned()
+        });
+        let (status, whole) =
+            self.gateway.api("GET", &format!("/exchanges/{}", row["id"].as_str().unwrap()), None);
+        assert_eq!(status, 200, "{whole}");
+        whole
     }
 
     /// Encrypts, calls over plain HTTP, and gives `Data` in clear.
@@ -167,31 +210,12 @@ impl Done<'_> {
 
     /// What the simulator wrote down of it; `None` when it never arrived.
     pub(crate) fn arrived(&self) -> Option<Value> {
-        let ours = |call: &Value| {
-            let headers = headers_of(call);
-            headers
-                .iter()
-                .any(|(name, value)| name.eq_ignore_ascii_case("clientTid") && *value == self.call.tid)
-        };
-        let mut calls = self.call.site.simulator.calls();
-        calls.retain(ours);
-        assert!(calls.len() <= 1, "sent {} times", calls.len());
-        calls.pop()
+        self.call.site.arrived(&self.call.tid)
     }
 
     /// The record of it in the log, once it is there and complete or aborted.
     pub(crate) fn record(&self) -> Value {
-        let path = format!("/exchanges?client_tid={}", self.call.tid);
-        let row = eventually("the call is in the log", || {
-            let (_, found) = self.call.site.gateway.api("GET", &path, None);
-            let items = found["items"].as_array()?;
-            assert!(items.len() <= 1, "{found}");
-            items.first().filter(|row| row["state"] != "sending").cloned()
-        });
-        let (status, whole) =
-            self.call.site.gateway.api("GET", &format!("/exchanges/{}", row["id"].as_str().unwrap()), None);
-        assert_eq!(status, 200, "{whole}");
-        whole
+        self.call.site.record(&self.call.tid)
     }
 
     /// One side's body as the log keeps it.

@@ -2,8 +2,10 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::Write,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 /// Name and value of a header.
@@ -115,6 +117,19 @@ impl Curl {
             out.stdout,
         )
     }
+}
+
+/// Sends these bytes on a connection of their own and reads until it ends.
+pub(crate) fn raw(address: SocketAddr, bytes: &str) -> Got {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(bytes.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+    let head: String =
+        String::from_utf8_lossy(&answer[..end]).lines().map(|line| format!("< {line}\n")).collect();
+    Got::new(0, head, answer.get(end + 4..).unwrap_or_default().to_vec())
 }
 
 /// What `curl` sent and got, by its own account.

@@ -1,23 +1,33 @@
 //! Connections to the proxy: TLS with its certificate verified, HTTP/1.1 or HTTP/2 on top.
 
 use std::{
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
+    task::{Context as TaskContext, Poll},
 };
 
 use anyhow::Context;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::Full;
+use http_body::{Frame, SizeHint};
+use http_body_util::{Either, Full};
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::AbortHandle,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// A body that is sent whole, or never ends.
+pub(crate) type Body = Either<Full<Bytes>, Halted>;
 
 /// Where the load goes.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,9 +38,6 @@ pub(crate) struct TargetArgs {
     /// The authority that signed its certificate, in PEM form
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
-    /// Speak HTTP/2
-    #[arg(long)]
-    http2: bool,
 }
 
 /// A proxy that connections are opened to; cheap to clone.
@@ -45,13 +52,13 @@ pub(crate) struct Target {
 
 impl Target {
     /// Reads the authority.
-    pub(crate) fn new(args: &TargetArgs) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &TargetArgs, http2: bool) -> anyhow::Result<Self> {
         Ok(Self {
             address: args.address,
             name: args.address.ip().into(),
-            tls: TlsConnector::from(Arc::new(trusting(&args.ca, args.http2)?)),
+            tls: TlsConnector::from(Arc::new(trusting(&args.ca, http2)?)),
             host: HeaderValue::from_str(&args.address.to_string())?,
-            http2: args.http2,
+            http2,
         })
     }
 
@@ -75,8 +82,8 @@ impl Target {
             return Ok(Sender::Http2(sender));
         }
         let (sender, connection) = http1::handshake(stream).await?;
-        tokio::spawn(connection);
-        Ok(Sender::Http1(sender))
+        let driver = tokio::spawn(connection).abort_handle();
+        Ok(Sender::Http1(sender, driver))
     }
 
     /// A request to this path with these headers, without a body.
@@ -95,17 +102,17 @@ impl Target {
 
 /// The sending half of a connection.
 pub(crate) enum Sender {
-    /// One call at a time.
-    Http1(http1::SendRequest<Full<Bytes>>),
+    /// One call at a time, and what drives the connection.
+    Http1(http1::SendRequest<Body>, AbortHandle),
     /// Many calls at a time.
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Body>),
 }
 
 impl Sender {
     /// Sends a request once the connection can take it.
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
         match self {
-            Self::Http1(sender) => {
+            Self::Http1(sender, _) => {
                 sender.ready().await?;
                 sender.send_request(request).await
             }
@@ -114,6 +121,60 @@ impl Sender {
                 sender.send_request(request).await
             }
         }
+    }
+
+    /// Another half of the same connection, if it takes many calls.
+    pub(crate) fn share(&self) -> Option<Self> {
+        match self {
+            Self::Http1(..) => None,
+            Self::Http2(sender) => Some(Self::Http2(sender.clone())),
+        }
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender, _) => sender.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Closes a connection that takes one call at a time; of the others only the call is given up.
+    pub(crate) fn leave(self) {
+        if let Self::Http1(_, driver) = self {
+            driver.abort();
+        }
+    }
+}
+
+/// A body of which only the first half is ever sent.
+pub(crate) struct Halted {
+    first: Option<Bytes>,
+    missing: u64,
+}
+
+impl Halted {
+    /// The first half of these bytes.
+    pub(crate) fn of(whole: &Bytes) -> Self {
+        let first = whole.slice(..whole.len() / 2);
+        Self { missing: (whole.len() - first.len()) as u64, first: Some(first) }
+    }
+}
+
+impl http_body::Body for Halted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.first.take().map_or(Poll::Pending, |first| Poll::Ready(Some(Ok(Frame::data(first)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.first.as_ref().map_or(0, |first| first.len() as u64);
+        SizeHint::with_exact(left + self.missing)
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 
 /// Opens them and waits.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let target = Target::new(&args.target)?;
+    let target = Target::new(&args.target, false)?;
     let request = args.request.as_ref().map(std::fs::read).transpose().context("cannot read the request")?;
     let request = request.map(bytes::Bytes::from);
     let mut open = Vec::with_capacity(args.connections as usize);

@@ -11,9 +11,11 @@
 
 mod connect;
 mod idle;
+mod invoicing;
 mod latency;
+mod random;
+mod soak;
 mod steady;
-mod upload;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -29,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Idle(idle::Args),
+    Soak(soak::Args),
     Steady(steady::Args),
 }
 
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
     runtime.context("the asynchronous runtime cannot start")?.block_on(async {
         match cli.command {
             Command::Idle(args) => idle::run(args).await,
+            Command::Soak(args) => soak::run(args).await,
             Command::Steady(args) => steady::run(args).await,
         }
     })

@@ -14,14 +14,14 @@ use std::{
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either, Full};
 use serde_json::json;
 use tokio::task::LocalSet;
 
 use crate::{
     connect::{Sender, Target, TargetArgs},
+    invoicing::{Company, Uploads},
     latency::Latencies,
-    upload::{self, Uploads},
 };
 
 /// The same call again and again
@@ -33,6 +33,9 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
+    /// Speak HTTP/2
+    #[arg(long)]
+    http2: bool,
     /// Path of the call
     #[arg(long)]
     path: String,
@@ -102,9 +105,12 @@ struct Done {
 
 /// Runs until the time is over and prints the figures.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let target = Target::new(&args.target)?;
+    let target = Target::new(&args.target, args.http2)?;
     let bodies = match (&args.units, &args.body) {
-        (Some(units), _) => Bodies::Uploads(Uploads::new(&upload::units(units)?, args.invoices, args.size)?),
+        (Some(units), _) => {
+            let company = Company::all(units)?.pop().context("there is no unit")?;
+            Bodies::Uploads(Uploads::new(company, args.invoices, args.size)?)
+        }
         (None, Some(body)) => Bodies::Same(read(body)?),
         (None, None) => anyhow::bail!("give --body or --units"),
     };
@@ -186,7 +192,7 @@ impl Load {
 
     async fn exchange(&self, sender: &mut Sender, body: Bytes) -> anyhow::Result<Bytes> {
         let (head, ()) = self.target.request(&self.path, &self.headers)?.into_parts();
-        let response = sender.send(Request::from_parts(head, Full::new(body))).await?;
+        let response = sender.send(Request::from_parts(head, Either::Left(Full::new(body)))).await?;
         ensure!(response.status() == 200, "{}", response.status());
         Ok(response.into_body().collect().await?.to_bytes())
     }

@@ -1,16 +1,12 @@
 """The proxies that are compared, each with one worker, verified TLS on both sides and kept connections."""
 
 import http.client
-import json
 import os
-import re
 import ssl
-import subprocess
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from platform_side import HEADERS, KEY, NAME, READ, UNIT
+from gateway import RunningGateway
+from platform_side import HEADERS, NAME, READ, UNIT
 from processes import PROXY_CORES, Failure, Process, free_port
 
 NGINX_COMMON = """
@@ -173,7 +169,7 @@ class Gateway(Proxy):
     def launch(self) -> Process:
         home = self.directory / self.name
         home.mkdir()
-        (home / "gateway.toml").write_text(f"""
+        self.gateway = RunningGateway(self.name, self.binary, home, f"""
 [[listen]]
 address = "127.0.0.1:{self.port}"
 certificates = [{{ chain = "../server.pem", key = "../server.key" }}]
@@ -196,44 +192,15 @@ url = "sqlite://gateway.db"
 [secrets]
 master_key_file = "master.key"
 {self.settings}
-""", encoding="utf-8")
-        token = subprocess.run([self.binary, "token", "create", "--config", "gateway.toml", "--role", "admin", "--name", "bench"],
-                               cwd=home, capture_output=True, text=True, check=False)
-        if token.returncode != 0:
-            raise Failure(f"the gateway does not take its configuration: {token.stderr}")
-        process = Process.start(self.name, [self.binary, "serve", "--config", "gateway.toml"], home, PROXY_CORES)
-        process.wait_for_port(self.port)
-        ready = re.compile(r"ready .*admin=(\S+) ops=(\S+)")
-        process.wait_for("it was ready", lambda: ready.search(process.log.read_text(encoding="utf-8")))
-        admin, self.ops = ready.search(process.log.read_text(encoding="utf-8")).groups()
-        self.register(admin, token.stdout.strip())
-        return process
-
-    def register(self, admin: str, token: str) -> None:
-        """Tells it the unit and its key, so that it decodes what it reads."""
-        unit = {key: UNIT[key] for key in ("tax_no", "name", "role", "platform_id", "province_code")} | {"sm4_key": KEY}
-        request = urllib.request.Request(f"{admin}/api/v1/units", json.dumps(unit).encode(), method="POST", headers={
-            "authorization": f"Bearer {token}", "content-type": "application/json"})
-        try:
-            urllib.request.urlopen(request, timeout=10).close()
-        except urllib.error.HTTPError as error:
-            raise Failure(f"the unit cannot be registered: {error.read().decode()}") from error
-
-    def metric(self, name: str, labels: str = "") -> float:
-        """The sum of a metric's samples whose labels hold this text."""
-        with urllib.request.urlopen(f"{self.ops}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        total = 0.0
-        for line in text.splitlines():
-            if re.match(rf"leqi_gateway_{name}[ {{]", line) and labels in line:
-                total += float(line.rpartition(" ")[2])
-        return total
+""", PROXY_CORES)
+        self.gateway.register([UNIT])
+        return self.gateway.process
 
     def settled(self) -> None:
-        self.process.wait_for("its log was written", lambda: self.metric("request_log_queued_bytes") == 0, 60)
+        self.process.wait_for("its log was written", lambda: self.gateway.metric("request_log_queued_bytes") == 0, 60)
 
     def calls_done(self) -> int | None:
-        return int(self.metric("requests_total", 'outcome="forwarded"'))
+        return int(self.gateway.metric("requests_total", outcome="forwarded"))
 
 
 class GatewayForward(Gateway):

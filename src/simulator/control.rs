@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::{Shared, faults::Fault};
 use crate::domain::{Money, Period, TaxNo};
 
+/// Calls that one answer holds at most.
+const MOST_CALLS: usize = 10_000;
+
 /// Answers a control call; wrong input gets HTTP 400 and a sentence.
 pub(super) fn answer(
     shared: &Shared,
@@ -18,6 +21,7 @@ pub(super) fn answer(
 ) -> Response<String> {
     let done = match (method, path) {
         (&Method::GET, "/_sim/books") => Ok(shared.books.view(!query.contains("calls=false"))),
+        (&Method::GET, "/_sim/calls") => calls(shared, query),
         (&Method::GET, "/_sim/faults") => Ok(json!({ "faults": shared.faults.left() })),
         (&Method::POST, "/_sim/faults") => set_faults(shared, body),
         (&Method::POST, "/_sim/clock") => set_clock(shared, body),
@@ -26,8 +30,8 @@ pub(super) fn answer(
         (_, path) => Err((
             StatusCode::NOT_FOUND,
             format!(
-                "{method} {path} is not known; there are GET /_sim/books, GET and POST /_sim/faults, POST /_sim/clock, \
-                 POST /_sim/credit, POST /_sim/file (docs/simulator.md)"
+                "{method} {path} is not known; there are GET /_sim/books, GET /_sim/calls, GET and POST /_sim/faults, \
+                 POST /_sim/clock, POST /_sim/credit, POST /_sim/file (docs/simulator.md)"
             ),
         )),
     };
@@ -45,6 +49,16 @@ type Outcome = Result<Value, (StatusCode, String)>;
 
 fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, (StatusCode, String)> {
     serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+/// `?after=NUMBER`: the calls behind that one, so that all of many calls can be seen while they come in.
+fn calls(shared: &Shared, query: &str) -> Outcome {
+    let after = query.strip_prefix("after=").unwrap_or("0");
+    let after = after.parse().map_err(|_| {
+        (StatusCode::BAD_REQUEST, format!("after={after}: give the number of the last call that was seen"))
+    })?;
+    let calls = &shared.books.calls;
+    Ok(json!({ "calls_received": calls.received(), "calls": calls.after(after, MOST_CALLS) }))
 }
 
 /// `{"faults": […]}`, a list, or a single fault; replaces the script.

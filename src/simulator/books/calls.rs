@@ -100,6 +100,15 @@ impl Calls {
         self.lock().calls.iter().cloned().collect()
     }
 
+    /// At most `most` of the kept calls whose number is larger than `number`, oldest first.
+    #[must_use]
+    pub fn after(&self, number: u64, most: usize) -> Vec<Call> {
+        let log = self.lock();
+        let first = log.calls.front().map_or(0, |call| call.number);
+        let skipped = usize::try_from(number.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+        log.calls.iter().skip(skipped).take(most).cloned().collect()
+    }
+
     /// How many of the kept calls meet the condition.
     pub fn count(&self, condition: impl Fn(&Call) -> bool) -> usize {
         self.lock().calls.iter().filter(|call| condition(call)).count()

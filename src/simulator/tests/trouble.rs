@@ -118,3 +118,21 @@ async fn the_clock_moves_and_bad_control_input_says_what_is_wrong() {
     }
     assert_eq!(platform.control(Method::GET, "/_sim/nothing", "").await.0, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn calls_can_be_followed_while_they_come_in() {
+    let platform = Platform::start().await;
+    let caller = platform.caller(2);
+    let ask = json!({ "nsrsbh": caller.unit.tax_no });
+    for _ in 0..3 {
+        platform.ask(&caller, "CXSXED", &ask).await;
+    }
+    let (_, all) = platform.control(Method::GET, "/_sim/calls", "").await;
+    assert_eq!((&all["calls_received"], all["calls"].as_array().unwrap().len()), (&json!(3), 3));
+    let (_, later) = platform.control(Method::GET, "/_sim/calls?after=2", "").await;
+    assert_eq!((&later["calls"][0]["number"], later["calls"].as_array().unwrap().len()), (&json!(3), 1));
+    let (_, none) = platform.control(Method::GET, "/_sim/calls?after=3", "").await;
+    assert_eq!(none["calls"], json!([]));
+    let (status, _) = platform.control(Method::GET, "/_sim/calls?after=x", "").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}

@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
         "Markdown page, to standard output. Nothing else should run on the machine."))
     parser.add_argument("--quick", action="store_true", help="shorter and fewer rounds: within three minutes after the build")
     parser.add_argument("--rounds", type=int, metavar="N", help="alternating rounds (default 7; with --quick 3)")
-    parser.add_argument("--seconds", type=int, metavar="N", help="seconds of each round (default 5; with --quick 3)")
+    parser.add_argument("--seconds", type=int, metavar="N", help="seconds of each round (default 5; with --quick 2)")
     parser.add_argument("--only", metavar="PART,…", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to this file")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a goal is missed")
@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where files are kept while it runs (default target/)")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (3 if chosen.quick else 7)
-    chosen.seconds = chosen.seconds or (3 if chosen.quick else 5)
+    chosen.seconds = chosen.seconds or (2 if chosen.quick else 5)
     chosen.parts = chosen.only.split(",")
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
@@ -74,25 +74,25 @@ class Bench:
 
     def alternate(self, load: str, proxies: list[Proxy], one) -> dict:
         """One kind of load on these proxies."""
-        self.loads[load] = self.meter.alternate(proxies, self.chosen.rounds, load, one)
+        self.loads[load] = self.meter.alternate(proxies, self.chosen.rounds, self.chosen.seconds, load, one)
         return self.loads[load]
 
     def run(self) -> None:
         """Every part that was asked for."""
-        meter, seconds, parts = self.meter, self.chosen.seconds, self.chosen.parts
+        meter, parts = self.meter, self.chosen.parts
         proxies = [self.start(kind) for kind in (Nginx, NginxLua, HAProxy, GatewayForward, GatewayCapture)]
         both = [proxies[0], proxies[-1]]
         if "throughput" in parts:
             self.goals += goals_of.of_throughput(
-                self.alternate("throughput", proxies, lambda proxy, warm: meter.wrk(proxy, warm or seconds)))
+                self.alternate("throughput", proxies, lambda proxy, seconds: meter.wrk(proxy, seconds)))
         if "uploads" in parts:
             self.goals += goals_of.of_uploads(self.alternate(
-                "uploads", both, lambda proxy, warm: meter.steady(proxy, warm or seconds, uploads=True)))
+                "uploads", both, lambda proxy, seconds: meter.steady(proxy, seconds, uploads=True)))
         if "latency" in parts:
-            reads = self.alternate("latency_reads", [proxies[0], *proxies[2:]],
-                                   lambda proxy, warm: meter.steady(proxy, warm or seconds, RATE))
+            reads = self.alternate("latency_reads", [proxies[0], *proxies[3:]],
+                                   lambda proxy, seconds: meter.steady(proxy, seconds, RATE))
             uploads = self.alternate("latency_uploads", both,
-                                     lambda proxy, warm: meter.steady(proxy, warm or seconds, RATE, uploads=True))
+                                     lambda proxy, seconds: meter.steady(proxy, seconds, RATE, uploads=True))
             self.goals += goals_of.of_latency(reads, uploads)
         if "memory" in parts:
             self.measure_memory()

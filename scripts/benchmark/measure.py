@@ -39,7 +39,7 @@ class Meter:
 
     def wrk(self, proxy: Proxy, seconds: float) -> Round:
         """As fast as 64 connections go, calls that only ask: `wrk -t1 -c64`."""
-        command = ["wrk", "-t1", "-c64", f"-d{max(1, round(seconds))}s", "-s", self.directory / "post.lua",
+        command = ["wrk", "-t1", "-c64", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", self.directory / "post.lua",
                    f"https://127.0.0.1:{proxy.port}{READ}"]
         return self.measured(proxy, command)
 
@@ -69,6 +69,8 @@ class Meter:
         proxy.settled()
         cpu = proxy.process.cpu_us() - before
         figures = json.loads(out.decode().strip().splitlines()[-1])
+        if not figures["requests"]:
+            raise Failure(f"{proxy.name}: not one call was answered in time: this machine has too much else to do")
         if figures["errors"]:
             raise Failure(f"{proxy.name}: {figures['errors']} of {figures['requests']} calls failed")
         after = proxy.calls_done()
@@ -79,15 +81,15 @@ class Meter:
         return Round(proxy.name, figures["requests"], figures["requests"] / figures["seconds"], cpu / figures["requests"],
                      times["p50"], times["p99"], memory, proxy.process.memory_kb("VmHWM"))
 
-    def alternate(self, proxies: list[Proxy], rounds: int, title: str, one) -> dict[str, list[Round]]:
-        """The same load on each proxy in turn, the order turned by one each round; the first round's warm-up is dropped."""
+    def alternate(self, proxies: list[Proxy], rounds: int, seconds: int, title: str, one) -> dict[str, list[Round]]:
+        """The same load on each proxy in turn, the order turned by one each round, after a shorter one that does not count."""
         found: dict[str, list[Round]] = {proxy.name: [] for proxy in proxies}
         for proxy in proxies:
-            one(proxy, 1)
+            one(proxy, max(1, seconds // 2))
         for number in range(rounds):
             turn = number % len(proxies)
             for proxy in proxies[turn:] + proxies[:turn]:
-                done = one(proxy, None)
+                done = one(proxy, seconds)
                 found[proxy.name].append(done)
                 progress(f"{title}, round {number + 1} of {rounds}: {proxy.name:16} {done.cpu_us:7.1f} µs CPU "
                          f"{done.requests_per_second:8.0f}/s p99 {done.p99_us / 1000:7.2f} ms")

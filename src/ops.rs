@@ -12,7 +12,6 @@ use axum::{
     routing::get,
 };
 use http::{HeaderValue, StatusCode, header};
-use prometheus::IntGauge;
 
 use crate::{
     store::Store,
@@ -62,7 +61,6 @@ pub struct OpsState {
     metrics: Metrics,
     readiness: Readiness,
     store: Store,
-    process: Process,
 }
 
 impl OpsState {
@@ -71,38 +69,10 @@ impl OpsState {
     /// # Errors
     /// When a metric's name is taken.
     pub fn new(metrics: Metrics, readiness: Readiness, store: Store) -> Result<Self, MetricError> {
-        let process = Process::register(&metrics)?;
-        Ok(Self { metrics, readiness, store, process })
-    }
-}
-
-/// Figures of the process itself, read from `/proc` when somebody asks.
-#[derive(Clone)]
-struct Process {
-    resident: IntGauge,
-    open_files: IntGauge,
-}
-
-impl Process {
-    fn register(metrics: &Metrics) -> Result<Self, MetricError> {
         let build =
             metrics.gauges("build_info", "1, with version and commit as labels.", &["commit", "version"])?;
         build.with_label_values(&[COMMIT, env!("CARGO_PKG_VERSION")]).set(1);
-        Ok(Self {
-            resident: metrics
-                .gauge("process_resident_memory_bytes", "Memory of the process in RAM, in bytes.")?,
-            open_files: metrics.gauge("process_open_files", "Open file descriptors of the process.")?,
-        })
-    }
-
-    /// Reads the figures; where there is no `/proc` they stay zero.
-    fn refresh(&self) {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = resident.and_then(|rest| rest.split_whitespace().next()?.parse::<i64>().ok());
-        self.resident.set(kib.unwrap_or(0) * 1024);
-        let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        self.open_files.set(i64::try_from(files).unwrap_or(i64::MAX));
+        Ok(Self { metrics, readiness, store })
     }
 }
 
@@ -116,7 +86,6 @@ pub fn router(state: OpsState) -> Router {
 }
 
 async fn metrics(State(state): State<OpsState>) -> Response {
-    state.process.refresh();
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, text)], state.metrics.render()).into_response()
 }

@@ -12,7 +12,6 @@ use crate::{
         Audit, CertificateFile, CertificateUse, Certificates, ConfirmationsJob, Job, Metrics, Retention,
         RetentionJob, Scheduler, Watch,
     },
-    listener,
     shutdown::Shutdown,
     store::Store,
 };
@@ -83,18 +82,16 @@ fn jobs(
     ]
 }
 
-/// Every file of certificates that the configuration names.
+/// Every authority that the configuration names; the certificates that are shown are looked at where they are exchanged.
 fn certificate_files(config: &Config) -> Vec<CertificateFile> {
     let file = |used| move |path: &std::path::Path| CertificateFile { used, path: path.to_owned() };
-    let shown = |used, listener: &listener::Config| {
-        let (certificates, client_ca) = listener.tls.as_ref().map(|tls| tls.files()).unwrap_or_default();
-        let chains = certificates.iter().map(|files| files.chain.as_path()).map(file(used));
-        chains.chain(client_ca.map(file(CertificateUse::ClientCa))).collect::<Vec<_>>()
-    };
-    let data = config.listen.iter().flat_map(|listen| shown(CertificateUse::Data, &listen.listener));
-    let authorities = config.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_deref());
-    let admin = shown(CertificateUse::Admin, &config.admin);
-    data.chain(admin).chain(authorities.map(file(CertificateUse::UpstreamCa))).collect()
+    let listeners = config.listen.iter().map(|listen| &listen.listener).chain([&config.admin]);
+    let clients = listeners.filter_map(|listener| listener.tls.as_ref()?.files().1);
+    let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_deref());
+    clients
+        .map(file(CertificateUse::ClientCa))
+        .chain(upstreams.map(file(CertificateUse::UpstreamCa)))
+        .collect()
 }
 
 /// What this gateway is called among those on the database: its host and process.

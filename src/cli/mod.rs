@@ -3,17 +3,21 @@
 //! Exit codes: 0 done, 1 failed or the configuration is not valid, 2 wrong usage. An error is one line on standard
 //! error that says what to do; standard output holds results alone, so that scripts can use it.
 
+mod api_client;
 pub mod certs;
 mod check;
 mod demo;
+mod http;
 mod migrate;
 pub mod output;
 mod presented;
 mod probe;
+mod reload;
 mod replace;
 mod serve;
 mod signals;
 mod simulate;
+mod status;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -43,8 +47,10 @@ enum Command {
     Demo(demo::Args),
     Migrate(migrate::Args),
     Probe(probe::Args),
+    Reload(reload::Args),
     Serve(serve::Args),
     Simulate(simulate::Args),
+    Status(status::Args),
     Token(token::Args),
 }
 
@@ -110,8 +116,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Demo(args) => block_on(demo::run(&args)),
         Command::Migrate(args) => block_on(migrate::run(&args)),
         Command::Probe(args) => block_on(probe::run(&args)),
+        Command::Reload(args) => block_on(reload::run(&args)),
         Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => block_on(simulate::run(args)),
+        Command::Status(args) => block_on(status::run(&args)),
         Command::Token(args) => block_on(token::run(args)),
     }
 }

@@ -1,4 +1,4 @@
-//! When the certificates of this gateway expire. Files are every gateway's own, so each looks at its own.
+//! When the authorities of this gateway expire. Files are every gateway's own, so each looks at its own.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -14,25 +14,19 @@ const EVERY: Duration = Duration::from_secs(60 * 60);
 /// Days left from which on it is said.
 const SOON: i64 = 30;
 
-/// What a certificate is for; a label of the metric.
+/// Whom an authority vouches for; a label of the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CertificateUse {
-    /// Shown by the management API.
-    Admin,
-    /// Vouches for clients.
+    /// For clients.
     ClientCa,
-    /// Shown by the data plane.
-    Data,
-    /// Vouches for the platform.
+    /// For the platform.
     UpstreamCa,
 }
 
 impl CertificateUse {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Admin => "admin",
             Self::ClientCa => "client_ca",
-            Self::Data => "data",
             Self::UpstreamCa => "upstream_ca",
         }
     }

@@ -18,6 +18,8 @@ pub struct MetricError(#[from] prometheus::Error);
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Figures of the process, whose names are the same everywhere and have no prefix.
+    process: Registry,
 }
 
 impl Metrics {
@@ -26,7 +28,10 @@ impl Metrics {
     /// # Errors
     /// Never in practice: the prefix is a constant that prometheus accepts.
     pub fn new() -> Result<Self, MetricError> {
-        Ok(Self { registry: Registry::new_custom(Some("leqi_gateway".to_owned()), None)? })
+        let process = Registry::new();
+        #[cfg(target_os = "linux")]
+        process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self { registry: Registry::new_custom(Some("leqi_gateway".to_owned()), None)?, process })
     }
 
     /// A counter.
@@ -83,7 +88,9 @@ impl Metrics {
     pub fn render(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(8192);
         // writing into a Vec cannot fail, and families that cannot be encoded cannot be registered
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+        let mut families = self.registry.gather();
+        families.extend(self.process.gather());
+        if let Err(error) = TextEncoder::new().encode(&families, &mut out) {
             tracing::error!(%error, "metrics could not be encoded");
         }
         out

@@ -164,7 +164,12 @@ impl Gateway {
         Self::start_by(shell, dir, simulator, "")
     }
 
-    fn start_by(mut command: Command, dir: &Path, simulator: &Simulator, more: &str) -> Self {
+    fn start_by(command: Command, dir: &Path, simulator: &Simulator, more: &str) -> Self {
+        Self::start_as(command, dir, &(gateway_config(simulator) + more))
+    }
+
+    /// A gateway that this command becomes, with this configuration: TLS and plain listener first.
+    pub fn start_as(mut command: Command, dir: &Path, config: &str) -> Self {
         if !dir.join("certs/server.pem").exists() {
             let out = binary()
                 .current_dir(dir)
@@ -173,7 +178,7 @@ impl Gateway {
                 .unwrap();
             assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         }
-        std::fs::write(dir.join("gateway.toml"), config(simulator) + more).unwrap();
+        std::fs::write(dir.join("gateway.toml"), config).unwrap();
         let token = Self::token(dir);
         command.current_dir(dir).args(["serve", "--config", "gateway.toml"]);
         let (process, ready) = Running::start(command, &dir.join("gateway.log"));
@@ -272,7 +277,8 @@ pub fn unit_json(units: &Units, unit: &SimUnit) -> Value {
     json
 }
 
-fn config(simulator: &Simulator) -> String {
+/// A configuration in front of the simulator, with one TLS and one plain listener on free ports.
+pub fn gateway_config(simulator: &Simulator) -> String {
     let address = simulator.address;
     let ca = simulator.dir.path().join("ca.pem");
     format!(

@@ -8,8 +8,8 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::http::Http;
 use crate::{
+    cli::http::Http,
     domain::{BEIJING, InvoiceNo, Money},
     leqi::{self, Sm4Key},
     simulator::world::Unit,

@@ -3,7 +3,6 @@
 //! its log.
 
 mod claims;
-mod http;
 mod invoicing;
 mod month;
 mod proof;

@@ -85,9 +85,9 @@ async fn cancel(stage: &Stage, system: &Invoicing<'_>, claims: &mut Claims) -> a
 /// A step on the unit's confirmation of the month, which is made when there is none.
 async fn act(stage: &Stage, unit: &Unit, step: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
     let new = json!({"tax_no": unit.tax_no, "period": stage.month});
-    let record = stage.api.post("/confirmations", &format!("new-{}-{key}", unit.tax_no), &new).await?;
+    let record = stage.api.post_once("/confirmations", &format!("new-{}-{key}", unit.tax_no), &new).await?;
     let path = format!("/confirmations/{}/{step}", record["id"]);
-    stage.api.post(&path, &format!("{key}-{}", unit.tax_no), body).await
+    stage.api.post_once(&path, &format!("{key}-{}", unit.tax_no), body).await
 }
 
 /// What the platform's books say about the unit's month.

@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use super::{
     claims::Claims,
-    http::Http,
     invoicing::{Made, sha256},
     stage::Stage,
 };
 use crate::{
+    cli::http::Http,
     domain::InvoiceNo,
     simulator::{
         books::{Account, State},

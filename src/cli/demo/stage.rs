@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::http::{Api, Http};
 use crate::{
     app::{Addresses, App, Parts, Surroundings},
+    cli::{api_client::ApiClient, http::Http},
     clock::Clock,
     config::Source,
     domain::{Money, Period},
@@ -45,7 +45,7 @@ pub(super) struct Stage {
     pub(super) world: Arc<World>,
     pub(super) addresses: Addresses,
     pub(super) parts: Parts,
-    pub(super) api: Api,
+    pub(super) api: ApiClient,
     pub(super) gateway: Http,
     pub(super) token: String,
     pub(super) clock: Clock,
@@ -82,7 +82,7 @@ impl Stage {
         let serving = tokio::spawn(async move { app.run(shutdown).await });
 
         let token = parts.tokens.create("demo", TokenRole::Admin, "demo").await?;
-        let api = Api::new(addresses.admin.0, &token);
+        let api = ApiClient::new(Http::plain(addresses.admin.0), &token);
         let (data, _) = *addresses.data.first().context("the gateway has no data plane")?;
         let gateway = Http::verified(data, &folder.0.join("ca.pem"))?;
         let world = Arc::clone(&simulator.world);
@@ -151,7 +151,7 @@ impl Stage {
                 Some(key) => body["sm4_key"] = key.as_str().into(),
                 None => body["access_unit"] = json!(access),
             }
-            self.api.post("/units", &format!("unit-{}", unit.tax_no), &body).await?;
+            self.api.post_once("/units", &format!("unit-{}", unit.tax_no), &body).await?;
         }
         Ok(())
     }

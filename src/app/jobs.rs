@@ -9,8 +9,8 @@ use crate::{
     clock::Clock,
     config::Config,
     jobs::{
-        Audit, CertificateFile, CertificateUse, Certificates, ConfirmationsJob, Job, Metrics, Retention,
-        RetentionJob, Scheduler, Watch,
+        Audit, CertificateFile, CertificateUse, Certificates, ConfirmationsJob, Expiry, Job, Metrics,
+        MonthStart, Reconciliation, Retention, RetentionJob, Scheduler, TopUp, Watch,
     },
     shutdown::Shutdown,
     store::Store,
@@ -61,6 +61,7 @@ fn jobs(
     metrics: &Metrics,
 ) -> Vec<Arc<dyn Job>> {
     let (registry, ledger, clock) = (&parts.registry, &parts.ledger, || clock.clone());
+    let transfers = || parts.transfers.clone();
     vec![
         Arc::new(Audit { ledger: ledger.clone(), clock: clock() }),
         Arc::new(ConfirmationsJob {
@@ -70,6 +71,9 @@ fn jobs(
             clock: clock(),
             confirm: config.jobs.confirm,
         }),
+        Arc::new(Expiry { transfers: transfers(), clock: clock() }),
+        Arc::new(MonthStart { transfers: transfers() }),
+        Arc::new(Reconciliation { transfers: transfers() }),
         Arc::new(RetentionJob {
             exchanges: Arc::clone(&store.exchanges),
             idempotency: Arc::clone(&store.idempotency),
@@ -78,6 +82,7 @@ fn jobs(
             retention: Retention { exchanges: config.request_log.retention, ..Retention::default() },
             metrics: metrics.clone(),
         }),
+        Arc::new(TopUp { transfers: transfers() }),
         Arc::new(Watch { registry: Arc::clone(registry), ledger: ledger.clone(), clock: clock() }),
     ]
 }

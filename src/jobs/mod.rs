@@ -17,14 +17,19 @@ mod audit;
 mod certificates;
 mod config;
 mod confirmations;
+mod credit;
+mod expiry;
 mod job;
 mod metrics;
+mod month_start;
+mod reconciliation;
 mod retention;
 mod run;
 mod schedule;
 mod scheduler;
 #[cfg(test)]
 mod tests;
+mod top_up;
 mod watch;
 
 pub use self::{
@@ -32,10 +37,14 @@ pub use self::{
     certificates::{CertificateFile, CertificateUse, Certificates},
     config::{Config, Retention, Setting},
     confirmations::ConfirmationsJob,
+    expiry::Expiry,
     job::{Context, Job, JobError, Outcome, Step},
     metrics::{Figure, Metrics},
+    month_start::MonthStart,
+    reconciliation::Reconciliation,
     retention::RetentionJob,
     schedule::Schedule,
     scheduler::{Parts, Scheduler},
+    top_up::TopUp,
     watch::Watch,
 };

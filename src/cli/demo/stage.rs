@@ -215,6 +215,10 @@ url = {store}
 
 [secrets]
 master_key_file = {master}
+
+# the story moves the clock over a month's end and does everything itself, one thing after the other
+[jobs]
+enabled = false
 "#
     )
 }

@@ -9,17 +9,17 @@ use crate::{
     clock::Clock,
     config::Config,
     jobs::{
-        Audit, CertificateFile, CertificateUse, Certificates, ConfirmationsJob, Expiry, Job, Metrics,
-        MonthStart, Reconciliation, Retention, RetentionJob, Scheduler, TopUp, Watch,
+        Audit, Authorities, AuthorityFile, AuthorityOf, ConfirmationsJob, Expiry, Job, Metrics, MonthStart,
+        Reconciliation, Retention, RetentionJob, Scheduler, TopUp, Watch,
     },
     shutdown::Shutdown,
     store::Store,
 };
 
-/// The scheduler and the watch over this gateway's certificates, not yet running.
+/// The scheduler and the watch over the authorities that this gateway trusts, not yet running.
 pub(super) struct Jobs {
     scheduler: Option<Scheduler>,
-    certificates: Certificates,
+    authorities: Authorities,
 }
 
 impl Jobs {
@@ -41,13 +41,13 @@ impl Jobs {
         };
         Self {
             scheduler: config.jobs.enabled.then(|| Scheduler::new(scheduler, jobs)),
-            certificates: Certificates { files: certificate_files(config), clock: clock.clone(), metrics },
+            authorities: Authorities { files: authority_files(config), clock: clock.clone(), metrics },
         }
     }
 
     /// Starts both; they end by themselves once the drain is ordered.
     pub(super) fn start(self, shutdown: &Shutdown) -> Vec<JoinHandle<()>> {
-        let mut tasks = vec![tokio::spawn(self.certificates.watch(shutdown.clone()))];
+        let mut tasks = vec![tokio::spawn(self.authorities.watch(shutdown.clone()))];
         tasks.extend(self.scheduler.map(|scheduler| tokio::spawn(scheduler.run(shutdown.clone()))));
         tasks
     }
@@ -87,16 +87,13 @@ fn jobs(
     ]
 }
 
-/// Every authority that the configuration names; the certificates that are shown are looked at where they are exchanged.
-fn certificate_files(config: &Config) -> Vec<CertificateFile> {
-    let file = |used| move |path: &std::path::Path| CertificateFile { used, path: path.to_owned() };
+/// Every file of authorities that the configuration names.
+fn authority_files(config: &Config) -> Vec<AuthorityFile> {
+    let file = |of| move |path: &std::path::Path| AuthorityFile { of, path: path.to_owned() };
     let listeners = config.listen.iter().map(|listen| &listen.listener).chain([&config.admin]);
-    let clients = listeners.filter_map(|listener| listener.tls.as_ref()?.files().1);
-    let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_deref());
-    clients
-        .map(file(CertificateUse::ClientCa))
-        .chain(upstreams.map(file(CertificateUse::UpstreamCa)))
-        .collect()
+    let clients = listeners.filter_map(|listener| listener.tls.as_ref()?.client_ca());
+    let platforms = config.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_deref());
+    clients.map(file(AuthorityOf::Clients)).chain(platforms.map(file(AuthorityOf::Platform))).collect()
 }
 
 /// What this gateway is called among those on the database: its host and process.

@@ -75,7 +75,7 @@ pub struct Metrics {
     pub(super) runs: IntCounterVec,
     pub(super) seconds: HistogramVec,
     pub(super) deleted: IntCounter,
-    pub(super) certificates: IntGaugeVec,
+    pub(super) authorities: IntGaugeVec,
     running: IntGaugeVec,
     succeeded: IntGaugeVec,
     next: IntGaugeVec,
@@ -103,10 +103,10 @@ impl Metrics {
                 "request_log_deleted_total",
                 "Exchanges that were deleted because they were kept long enough",
             )?,
-            certificates: to.gauges(
-                "certificate_expires_timestamp_seconds",
-                "When the first certificate of this use expires, in seconds since 1970",
-                &["use"],
+            authorities: to.gauges(
+                "authority_not_after_timestamp_seconds",
+                "Until when the first authority that this gateway trusts for these is valid, in seconds since 1970",
+                &["of"],
             )?,
             running: to.gauges("job_running", "Whether the job runs at any gateway", &["job"])?,
             succeeded: to.gauges(

@@ -6,7 +6,7 @@
 //! | `job` | what a job is: steps between which it can be stopped |
 //! | `scheduler` | looks at the table of jobs, starts what is due, stops with the gateway |
 //! | `run` | one run: lease, fence, panics contained, the end written down |
-//! | `certificates` | at every gateway: when its certificates expire |
+//! | `authorities` | at every gateway: when the authorities that it trusts expire |
 //! | the others | one file per job |
 //!
 //! The table says when a job is due, so a stop does not forget it: what was missed is made up once, however often it
@@ -14,7 +14,7 @@
 //! tried again after 5 minutes, then later and later.
 
 mod audit;
-mod certificates;
+mod authorities;
 mod config;
 mod confirmations;
 mod credit;
@@ -34,7 +34,7 @@ mod watch;
 
 pub use self::{
     audit::Audit,
-    certificates::{CertificateFile, CertificateUse, Certificates},
+    authorities::{Authorities, AuthorityFile, AuthorityOf},
     config::{Config, Retention, Setting},
     confirmations::ConfirmationsJob,
     expiry::Expiry,

@@ -135,10 +135,10 @@ impl ServerTls {
         &self.config
     }
 
-    /// The files that it was read from: certificates, and the authority of clients.
+    /// The file of the authority of clients, where they must show a certificate.
     #[must_use]
-    pub fn files(&self) -> (&[CertificateFiles], Option<&Path>) {
-        (&self.certificates, self.client_ca.as_deref())
+    pub fn client_ca(&self) -> Option<&Path> {
+        self.client_ca.as_deref()
     }
 
     /// Until when each certificate is valid, in the order of the configuration: the earliest end in its chain.

@@ -10,7 +10,7 @@ use http::Request;
 use http_body_util::Full;
 use jiff::Timestamp;
 use leqi_gateway::{
-    app::{Addresses, App, Parts},
+    app::{Addresses, App, Parts, Surroundings},
     clock::Clock,
     config::Config,
     domain::{Money, parse_beijing},
@@ -66,8 +66,9 @@ impl Stage {
     pub(crate) async fn start(&mut self) {
         let file = self.dir.path().join("gateway.toml");
         let text = configuration(self.dir.path(), &self.simulator);
-        let config = Config::parse(&file, &text, []).unwrap().config;
-        let app = Box::pin(App::start(config, self.clock.clone())).await.unwrap();
+        let loaded = Config::parse(&file, &text, []).unwrap();
+        let around = Surroundings::default();
+        let app = Box::pin(App::start(loaded, self.clock.clone(), around)).await.unwrap();
         let (addresses, parts) = (app.addresses().clone(), app.parts());
         let name = format!("months-{}", self.clock.now().as_microsecond());
         let token = parts.tokens.create(&name, TokenRole::Admin, "test").await.unwrap();

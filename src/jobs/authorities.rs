@@ -1,4 +1,5 @@
-//! When the authorities of this gateway expire. Files are every gateway's own, so each looks at its own.
+//! When the authorities that this gateway trusts expire; listeners look at the certificates that they show by themselves.
+//! Files are every gateway's own, so each looks at its own.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -14,45 +15,45 @@ const EVERY: Duration = Duration::from_secs(60 * 60);
 /// Days left from which on it is said.
 const SOON: i64 = 30;
 
-/// Whom an authority vouches for; a label of the metric.
+/// For whom an authority vouches; a label of the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CertificateUse {
-    /// For clients.
-    ClientCa,
-    /// For the platform.
-    UpstreamCa,
+pub enum AuthorityOf {
+    /// For clients (`client_ca`).
+    Clients,
+    /// For the platform (`ca_file`).
+    Platform,
 }
 
-impl CertificateUse {
+impl AuthorityOf {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::ClientCa => "client_ca",
-            Self::UpstreamCa => "upstream_ca",
+            Self::Clients => "clients",
+            Self::Platform => "platform",
         }
     }
 }
 
-/// A file of certificates.
+/// A file of authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFile {
-    /// What it is for.
-    pub used: CertificateUse,
+pub struct AuthorityFile {
+    /// For whom they vouch.
+    pub of: AuthorityOf,
     /// Where it is.
     pub path: PathBuf,
 }
 
-/// Looks at certificates once an hour.
+/// Looks at authorities once an hour.
 #[derive(Debug)]
-pub struct Certificates {
+pub struct Authorities {
     /// The files.
-    pub files: Vec<CertificateFile>,
+    pub files: Vec<AuthorityFile>,
     /// The clock.
     pub clock: Clock,
     /// Where the days are shown.
     pub metrics: Metrics,
 }
 
-impl Certificates {
+impl Authorities {
     /// Looks now and then again and again, until the drain is ordered.
     pub async fn watch(self, shutdown: Shutdown) {
         loop {
@@ -65,37 +66,37 @@ impl Certificates {
     }
 
     fn look(&self) {
-        let mut first: BTreeMap<CertificateUse, i64> = BTreeMap::new();
+        let mut first: BTreeMap<AuthorityOf, i64> = BTreeMap::new();
         for file in &self.files {
             match expiry(file) {
                 Ok(expires) => {
                     self.tell(file, expires);
-                    let of_use = first.entry(file.used).or_insert(expires);
-                    *of_use = expires.min(*of_use);
+                    let of_all = first.entry(file.of).or_insert(expires);
+                    *of_all = expires.min(*of_all);
                 }
                 Err(error) => {
-                    tracing::warn!(file = %file.path.display(), error, "a certificate cannot be read; what is loaded stays in use");
+                    tracing::warn!(file = %file.path.display(), error, "authorities cannot be read; what is loaded stays in use");
                 }
             }
         }
-        for (used, expires) in first {
-            self.metrics.certificates.with_label_values(&[used.as_str()]).set(expires);
+        for (of, expires) in first {
+            self.metrics.authorities.with_label_values(&[of.as_str()]).set(expires);
         }
     }
 
-    fn tell(&self, file: &CertificateFile, expires: i64) {
+    fn tell(&self, file: &AuthorityFile, expires: i64) {
         let days = (expires - self.clock.now().as_second()).div_euclid(24 * 60 * 60);
-        let (used, path) = (file.used.as_str(), file.path.display());
+        let (of, path) = (file.of.as_str(), file.path.display());
         if days < 0 {
-            tracing::error!(used, file = %path, "a certificate has expired: renew it");
+            tracing::error!(of, file = %path, "an authority has expired: put its successor into the file");
         } else if days < SOON {
-            tracing::warn!(used, file = %path, days, "a certificate expires soon: renew it");
+            tracing::warn!(of, file = %path, days, "an authority expires soon: put its successor into the file");
         }
     }
 }
 
 /// When the first certificate of the file expires, in seconds since 1970.
-fn expiry(file: &CertificateFile) -> Result<i64, String> {
+fn expiry(file: &AuthorityFile) -> Result<i64, String> {
     let chain = read_certificates(&file.path).map_err(|error| error.to_string())?;
     let ends = chain.iter().map(|der| certificate::describe(der).map(|one| one.not_after.as_second()));
     let ends = ends.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;

@@ -33,7 +33,7 @@ fn first_download(company: &Company) -> Money {
 
 /// Whether the company returns what is unused: every second one.
 fn returns(place: usize) -> bool {
-    place % 2 == 0
+    place.is_multiple_of(2)
 }
 
 async fn set_up() -> (Stage, Vec<Company>) {

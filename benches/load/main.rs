@@ -1,4 +1,4 @@
-//! The load generator of `scripts/bench` and `scripts/soak`: invoicing systems that call a proxy over TLS, at a fixed
+//! The load generator of `scripts/bench`, `scripts/day` and `scripts/soak`: invoicing systems that call a proxy over TLS, at a fixed
 //! rate or as fast as they are answered. Its result is one JSON object on standard output.
 //!
 //! It runs on one thread, so that it takes little from the proxy that is measured on the same machine.
@@ -10,6 +10,7 @@
 )]
 
 mod connect;
+mod day;
 mod idle;
 mod invoicing;
 mod latency;
@@ -30,6 +31,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Day(day::Args),
     Idle(idle::Args),
     Soak(soak::Args),
     Steady(steady::Args),
@@ -38,13 +40,14 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     // `cargo bench` starts every benchmark with this word; this one is started by scripts
     if std::env::args().any(|arg| arg == "--bench") {
-        println!("load: a tool of scripts/bench and scripts/soak, nothing to measure by itself");
+        println!("load: a tool of scripts/bench, scripts/day and scripts/soak, nothing to measure by itself");
         return Ok(());
     }
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("the asynchronous runtime cannot start")?.block_on(async {
         match cli.command {
+            Command::Day(args) => day::run(args).await,
             Command::Idle(args) => idle::run(args).await,
             Command::Soak(args) => soak::run(args).await,
             Command::Steady(args) => steady::run(args).await,

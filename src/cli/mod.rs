@@ -8,6 +8,7 @@ pub mod certs;
 mod check;
 mod demo;
 mod http;
+mod jobs;
 mod migrate;
 pub mod output;
 mod presented;
@@ -45,6 +46,7 @@ enum Command {
     Certs(certs::CertsArgs),
     Check(check::Args),
     Demo(demo::Args),
+    Jobs(jobs::Args),
     Migrate(migrate::Args),
     Probe(probe::Args),
     Reload(reload::Args),
@@ -114,6 +116,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Certs(args) => certs::run(args),
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => block_on(demo::run(&args)),
+        Command::Jobs(args) => block_on(jobs::run(&args)),
         Command::Migrate(args) => block_on(migrate::run(&args)),
         Command::Probe(args) => block_on(probe::run(&args)),
         Command::Reload(args) => block_on(reload::run(&args)),

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     app::{App, Surroundings},
     clock::Clock,
-    config::{Loaded, Source},
+    config::{Config, Loaded, Source},
     listener::Inherited,
     shutdown,
     telemetry::{self, logging},
@@ -44,6 +44,7 @@ async fn serve(source: Source, loaded: Loaded, sockets: Inherited) -> anyhow::Re
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    raise_open_files(&loaded.config);
     // before anything is opened, so that no signal is lost in between
     let mut stop = Signals::listen().context("signals cannot be listened to")?;
     let hangup = Hangup::listen().context("SIGHUP cannot be listened to")?;
@@ -63,4 +64,22 @@ async fn serve(source: Source, loaded: Loaded, sockets: Inherited) -> anyhow::Re
     app.run(shutdown).await;
     watching.iter().for_each(JoinHandle::abort);
     Ok(())
+}
+
+/// Lets the process open as many files as it is allowed to: each call holds a connection on both sides.
+fn raise_open_files(config: &Config) {
+    const BESIDES: usize = 200;
+    let clients: usize = config.listen.iter().map(|listen| listen.listener.max_connections).sum();
+    let wanted = u64::try_from(clients.saturating_mul(2).saturating_add(BESIDES)).unwrap_or(u64::MAX);
+    match rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        Ok(limit) if limit < wanted => {
+            tracing::warn!(
+                limit,
+                wanted,
+                "the limit of open files is too low for max_connections; raise it (LimitNOFILE= in the unit, or ulimit -Hn)"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
 }

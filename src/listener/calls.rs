@@ -193,8 +193,8 @@ impl Calls {
         if head != 0 {
             return (head, waiting.head, Overdue::Head);
         }
-        // what ends while this sleeps is looked at again afterwards
-        if self.in_flight.load(Ordering::Acquire) > 0 {
+        // what ends while this sleeps is looked at again afterwards; a head that is overdue is about to be answered
+        if self.in_flight.load(Ordering::Acquire) > 0 || self.head_is_overdue() {
             return (self.micros(), waiting.idle, Overdue::Connection(Cut::Idle));
         }
         if self.begun.load(Ordering::Acquire) == 0 {

@@ -127,6 +127,8 @@ impl GatewayError {
         *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json;charset=UTF-8");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        let as_told = HeaderValue::from_static("nosniff");
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, as_told);
         if let Some(wait) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }

@@ -87,6 +87,8 @@ impl ServerTls {
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(BySni::new(keys)?));
+        // the strongest that both know, whatever the client likes best
+        config.ignore_client_order = true;
         // curl offers http/1.0 alone when it is told to speak it, and nginx, which many set-ups had before, takes it
         config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
         config.ticketer = Ticketer::new().map_err(|source| TlsError::Rejected {

@@ -40,17 +40,17 @@ use crate::{
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A listener whose handler answers when it is let.
-struct Line {
-    address: SocketAddr,
+pub(crate) struct Line {
+    pub(crate) address: SocketAddr,
     metrics: Metrics,
     trigger: Trigger,
     serving: JoinHandle<()>,
-    begun: Arc<AtomicUsize>,
-    let_go: Arc<Notify>,
+    pub(crate) begun: Arc<AtomicUsize>,
+    pub(crate) let_go: Arc<Notify>,
 }
 
 impl Line {
-    async fn start(tls: Option<Arc<ServerTls>>, set: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start(tls: Option<Arc<ServerTls>>, set: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new("127.0.0.1:0".parse().unwrap(), tls);
         set(&mut config);
         let metrics = Metrics::new().unwrap();
@@ -71,12 +71,12 @@ impl Line {
         Self { address, metrics, trigger, serving, begun, let_go }
     }
 
-    async fn begun(&self, calls: usize) {
+    pub(crate) async fn begun(&self, calls: usize) {
         eventually("the call is being handled", || async { self.begun.load(Ordering::SeqCst) == calls })
             .await;
     }
 
-    fn has_metric(&self, line: &str) -> bool {
+    pub(crate) fn has_metric(&self, line: &str) -> bool {
         String::from_utf8(self.metrics.render()).unwrap().lines().any(|found| found.ends_with(line))
     }
 }
@@ -111,13 +111,13 @@ pub(crate) async fn connect(
     TlsConnector::from(Arc::new(config)).connect(name, socket).await
 }
 
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Option<String> {
+pub(crate) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Option<String> {
     stream.write_all(REQUEST.as_bytes()).await.unwrap();
     read_message(stream).await
 }
 
 /// Whether the other side ends the connection, with or without a word.
-async fn ends<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
+pub(crate) async fn ends<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
     let mut rest = Vec::new();
     tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.is_ok()
 }

@@ -5,6 +5,7 @@
 mod calls;
 mod certificates;
 mod exactness;
+mod floods;
 mod listening;
 mod platform;
 mod pool;

@@ -131,6 +131,10 @@ fn report(files: &Files, names: &[String], is_new: bool, out: &mut impl Write) -
      Java      keytool -importcert -noprompt -trustcacerts -alias leqi-gateway -file {authority} \\
                  -keystore \"$JAVA_HOME/lib/security/cacerts\" -storepass changeit
                (Java 8: $JAVA_HOME/jre/lib/security/cacerts; restart the program · 导入后重启程序)
+               then compare its SHA-256 with the one above · 导入后核对指纹:
+               keytool -list -alias leqi-gateway -keystore \"$JAVA_HOME/lib/security/cacerts\" -storepass changeit
+               a program that is started with -Djavax.net.ssl.trustStore=FILE reads that FILE instead: import there
+               程序启动参数含 -Djavax.net.ssl.trustStore=FILE 时，请导入该 FILE；alias 已存在时先执行 keytool -delete
      RHEL/麒麟 cp {authority} /etc/pki/ca-trust/source/anchors/leqi-gateway.pem && update-ca-trust
      Debian    cp {authority} /usr/local/share/ca-certificates/leqi-gateway.crt && update-ca-certificates
      Windows   certutil -addstore Root ca.pem

@@ -13,6 +13,8 @@ use crate::{
     upstream::{Body, BoxError, Phase, SendError},
 };
 
+/// Bytes of a request that are read before it is sent although nobody looks into it.
+const SMALL: usize = 64 << 10;
 /// Bytes of a request over the limit that are taken before it is refused.
 const DISCARDED: usize = 64 << 20;
 /// For how long they are taken.
@@ -96,6 +98,22 @@ where
         }
         Err(error) if error.is::<TooSlow>() => Err(GatewayError::ClientSlow),
         Err(error) => Err(GatewayError::ClientBody(error.to_string())),
+    }
+}
+
+/// The body of a call that only asks. A small one is read before anything is sent, so that a client which trickles holds
+/// no connection to the platform; a large one flows.
+///
+/// # Errors
+/// When the client of a small one breaks off or is too slow.
+pub(super) async fn gather<B>(headers: &HeaderMap, body: B) -> Result<Body, GatewayError>
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    match body.size_hint().exact().and_then(|length| usize::try_from(length).ok()) {
+        Some(length @ 1..=SMALL) => read_request(headers, body, length).await.map(full),
+        Some(_) | None => Ok(body.map_err(Into::into).boxed_unsync()),
     }
 }
 

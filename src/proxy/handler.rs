@@ -58,7 +58,10 @@ impl Proxy {
             return exchange.finish_with(error).await;
         }
         if streams {
-            return self.stream(exchange, call, head, body).await;
+            return match forward::gather(&head.headers, body).await {
+                Ok(body) => self.stream(exchange, call, head, body).await,
+                Err(error) => exchange.finish_with(error).await,
+            };
         }
         let bytes = match forward::read_request(&head.headers, body, call.config.buffer_limit).await {
             Ok(bytes) => bytes,
@@ -74,24 +77,20 @@ impl Proxy {
     }
 
     /// A call that only asks: bodies flow, and are recorded while they pass.
-    async fn stream<B>(
+    async fn stream(
         self: Arc<Self>,
         mut exchange: Exchange,
         call: Call,
         head: request::Parts,
-        body: B,
-    ) -> Response<Body>
-    where
-        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+        body: Body,
+    ) -> Response<Body> {
         let recording = || match exchange.is_recorded() {
             true => Recording::new(self.services.log.body_limit()),
             false => Recording::of_nothing(),
         };
         let (sent, received) = (recording(), recording());
         let is_head = head.method == Method::HEAD;
-        let body = Recorded::new(body.map_err(Into::into), sent.clone()).boxed_unsync();
+        let body = Recorded::new(body, sent.clone()).boxed_unsync();
         let request = forward::upstream_request(&call, head, body);
         exchange.streaming(sent.clone());
         let response = match call.route.upstream.send(request).await {

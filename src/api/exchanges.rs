@@ -202,7 +202,7 @@ pub(super) fn named<T>(
 }
 
 /// RFC 3339, or a day, which begins at midnight in Beijing. A `+` that a careless client did not escape came as a blank.
-fn parse_time(text: &str) -> Result<Timestamp, Invalid> {
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, Invalid> {
     const REASON: Invalid = Invalid::new("must be a time such as 2026-11-30T00:00:00+08:00, or a day");
     if let Ok(day) = text.parse::<jiff::civil::Date>()
         && text.len() == 10

@@ -108,6 +108,18 @@ impl Fields {
         text.parse().map(Some).map_err(|why: T::Err| self.wrong(name, why.to_string()))
     }
 
+    /// A field that may be absent, or null to put it back to nothing.
+    ///
+    /// # Errors
+    /// When it is there and not a value of the type.
+    pub fn nullable<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<Option<T>>, Problem> {
+        if matches!(self.fields.get(name), Some(Value::Null)) {
+            self.fields.remove(name);
+            return Ok(Some(None));
+        }
+        Ok(self.optional(name)?.map(Some))
+    }
+
     /// A field that must be there.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use super::problem::{Kind, Problem};
 use crate::{
     confirmation::{CallEnded, ConfirmationError},
     leqi::catalogue,
+    quota::{NoCaller, transfers::TransferError},
     request_log::{LogError, ViewError},
     store::StoreError,
     unit::{UnitError, token::TokenError},
@@ -95,6 +96,24 @@ impl From<ConfirmationError> for Problem {
             ConfirmationError::Platform(ended) => ended.into(),
             ConfirmationError::Store(error) => error.into(),
             ConfirmationError::UnknownUnit(_) => Self::field("tax_no", text),
+        }
+    }
+}
+
+impl From<TransferError> for Problem {
+    fn from(error: TransferError) -> Self {
+        let text = error.to_string();
+        match error {
+            TransferError::Caller(NoCaller::Key(_)) => {
+                Self { field: Some("sm4_key".to_owned()), ..Self::new(Kind::Conflict, text) }
+            }
+            TransferError::Caller(NoCaller::Unit(_)) => {
+                Self { field: Some("tax_no".to_owned()), ..Self::new(Kind::NotFound, text) }
+            }
+            TransferError::Field { field, reason } => Self::field(field, reason),
+            TransferError::Open(_) => Self::new(Kind::PlatformUnclear, text),
+            TransferError::Platform(ended) => ended.into(),
+            TransferError::Store(error) => error.into(),
         }
     }
 }

@@ -15,6 +15,8 @@ mod jobs;
 mod mapping;
 pub mod page;
 pub mod problem;
+mod quota_entries;
+mod quota_transfers;
 mod quotas;
 pub mod reload;
 pub mod reply;

@@ -14,7 +14,7 @@ use super::{
     fields::BODY_LIMIT,
     jobs,
     problem::{Kind, Problem},
-    quotas, reload, status, tokens, units,
+    quota_entries, quota_transfers, quotas, reload, status, tokens, units,
 };
 
 /// Where the API lives.
@@ -47,7 +47,13 @@ pub(super) fn table() -> Table {
         .get("/quotas", quotas::list)
         .get("/quotas/{tax_no}", quotas::read)
         .patch("/quotas/{tax_no}", quotas::update)
-        .get("/quotas/{tax_no}/entries", quotas::entries)
+        .post("/quotas/{tax_no}/download", quota_transfers::download)
+        .post("/quotas/{tax_no}/return", quota_transfers::give_back)
+        .post("/quotas/{tax_no}/adjust-validity", quota_transfers::adjust_validity)
+        .post("/quotas/{tax_no}/sync", quota_transfers::sync)
+        .get("/quotas/{tax_no}/transfers", quota_transfers::list)
+        .get("/quotas/{tax_no}/entries", quota_entries::list)
+        .get("/quotas/{tax_no}/entries/export", quota_entries::export)
         .get("/confirmations", confirmations::list)
         .post("/confirmations", confirmations::create)
         .get("/confirmations/{id}", confirmations::read)

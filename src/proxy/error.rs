@@ -189,7 +189,7 @@ impl GatewayError {
                 REFUSED,
                 "GW-ISSUER",
                 format!(
-                    "发票的开票方税号 {issuer} 与请求头 sydwptbh 对应的使用单位 {unit} 不一致，未转发；请核对使用单位编号或发票的销售方（收购发票为购买方）税号"
+                    "发票的开票方税号 {issuer} 与请求头 sydwptbh 对应的使用单位 {unit} 不一致，未转发；请核对使用单位编号，或发票的销售方税号(xsfnsrsbh；收购发票为购买方gmfnsrsbh)"
                 ),
             ),
             Self::KeyMissing(id) => (

@@ -1,6 +1,6 @@
 //! What an upload asks of the ledger. Pure.
 
-use std::collections::HashSet;
+use std::{cmp::Ordering, collections::HashSet};
 
 use jiff::Timestamp;
 
@@ -100,6 +100,15 @@ fn issuer(invoice: &Invoice, service: &ServiceCode) -> Result<(TaxNo, &'static s
 
 fn claim(invoice: &Invoice) -> Result<Claim, Refusal> {
     let invoice_no = invoice.invoice_no.clone();
+    let wrong_sign = match (invoice.red, invoice.net.cmp(&Money::ZERO)) {
+        (false, Ordering::Less) => Some("negative on a blue invoice"),
+        (true, Ordering::Greater) => Some("positive on a red invoice"),
+        _ => None,
+    };
+    if let Some(reason) = wrong_sign {
+        let (invoice_no, reason) = (invoice_no.to_string(), reason.to_owned());
+        return Err(Refusal::Field { invoice_no, field: "hjje", reason });
+    }
     let credit = credit(invoice).ok_or_else(|| Refusal::Amount { invoice_no: invoice_no.clone() })?;
     // a paper invoice's number is no number of ours and no fault: nothing is given back for it
     let reversed = invoice.reversed_invoice_no.as_deref().filter(|_| invoice.red);

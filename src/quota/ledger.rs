@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use jiff::SignedDuration;
 
 use super::{
     Metrics, Refusal, Reservation,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    domain::{ExchangeId, InvoiceNo, Money, TaxNo},
+    domain::{ExchangeId, InvoiceNo, Money, Period, TaxNo},
     leqi::messages::QuotaBalance,
     store::{
         StoreError,
@@ -122,6 +123,7 @@ impl Ledger {
         let refusal = match self.0.try_reserve(upload).await? {
             Ok(reservation) => return Ok(reservation),
             Err(NotReserved::Unknown(key)) => {
+                self.0.check_month(upload, key.period)?;
                 self.ask_unknown(&key, source).await?;
                 None
             }
@@ -209,7 +211,24 @@ impl Ledger {
     }
 }
 
+/// The day of the next month from which on a month takes no more uploads, at 0:00 (protocol.md §4).
+pub(super) const LAST_UPLOADS: i8 = 13;
+/// How far the clocks of invoicing systems may be ahead.
+const SKEW: SignedDuration = SignedDuration::from_mins(10);
+
 impl Inner {
+    /// The month of an invoice must have begun, and be this one or the last.
+    fn check_month(&self, upload: &Upload, period: Period) -> Result<(), Refusal> {
+        let (now, this) = (self.clock.now(), self.clock.period());
+        let latest = Period::at(now.checked_add(SKEW).unwrap_or(now));
+        let wrong = upload.claims.iter().find(|claim| claim.period() == period);
+        let wrong = wrong.filter(|_| !(this.previous()..=latest).contains(&period));
+        wrong.map_or(Ok(()), |claim| {
+            let (invoice_no, date) = (claim.invoice_no.clone(), claim.day());
+            Err(Refusal::Date { invoice_no, date, today: self.clock.today() })
+        })
+    }
+
     async fn try_reserve(
         self: &Arc<Self>,
         upload: &Upload,

@@ -14,6 +14,15 @@ pub enum Refusal {
         /// Which invoice.
         invoice_no: InvoiceNo,
     },
+    /// The date lies in a month that has not begun, or one before the last (protocol.md §4).
+    Date {
+        /// Which invoice.
+        invoice_no: InvoiceNo,
+        /// Its date.
+        date: Day,
+        /// Today.
+        today: Day,
+    },
     /// The same number twice in one upload.
     Duplicate {
         /// Which number.
@@ -124,6 +133,7 @@ impl Refusal {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Amount { .. } => "GW-INVOICE-AMOUNT",
+            Self::Date { .. } => "GW-INVOICE-DATE",
             Self::Duplicate { .. } => "GW-INVOICE-DUPLICATE",
             Self::Empty => "GW-INVOICE-NONE",
             Self::Field { .. } => "GW-INVOICE-FIELD",
@@ -147,6 +157,12 @@ impl Refusal {
             Self::Amount { invoice_no } => {
                 format!("发票{invoice_no}的金额超出可记账范围，请核对金额(hjje)后重新上传")
             }
+            Self::Date { invoice_no, date, today } if date > today => format!(
+                "发票{invoice_no}的开票日期(kprq){date}属于尚未开始的月份（今天{today}），请更正后重新上传"
+            ),
+            Self::Date { invoice_no, date, .. } => format!(
+                "发票{invoice_no}的开票日期(kprq){date}所属月份已截止上传（次月13日0时前），请以当月日期重新开具"
+            ),
             Self::Duplicate { invoice_no } => {
                 format!("同一批次中发票号码{invoice_no}(fphm)重复，请去掉重复的发票后重新上传")
             }
@@ -159,20 +175,20 @@ impl Refusal {
                 "同一批次只能有一个开票方：发票{invoice_no}的开票方({field})为{issuer}，而本批第一张为{first}，请按开票方分批上传"
             ),
             Self::MonthClosed { invoice_no, period } => format!(
-                "{period}已完成汇总确认，不能再上传该月发票（发票{invoice_no}）；13日前可取消确认，补传后重新确认"
+                "{period}已完成汇总确认，不能再上传开票日期(kprq)在该月的发票（发票{invoice_no}）；13日前可取消确认，补传后重新确认"
             ),
             Self::Moved { invoice_no, before } => format!(
-                "发票{invoice_no}曾以开票日期{before}上传，结果尚未明确；请先查询该次上传结果，或用原开票日期重传"
+                "发票{invoice_no}曾以开票日期(kprq){before}上传，结果尚未明确；请先查询该次上传结果，或用原开票日期重传"
             ),
             Self::NoBalance { issuer, period, reason } => format!(
                 "尚不知道{issuer}在{period}的授信额度，向平台查询也未成功（{reason}）；请稍后重试，或先在开票系统中查询一次授信额度"
             ),
             Self::NumberYear { invoice_no, date } => format!(
-                "发票号码{invoice_no}属于20{:02}年，开票日期为{date}，号码不能跨年使用，请改用本年度号码",
+                "发票号码(fphm){invoice_no}属于20{:02}年，开票日期(kprq)为{date}，号码不能跨年使用，请改用本年度号码",
                 invoice_no.year()
             ),
             Self::PastMonth { issuer, period } => format!(
-                "网关未记录{issuer}在{period}的授信额度，而平台只能查询当月额度；如确需补传该月发票，请管理员将该单位的额度模式暂改为observe后重传"
+                "网关未记录{issuer}在{period}的授信额度，而平台只能查询当月额度；如确需补传开票日期(kprq)在该月的发票，请管理员将该单位的额度模式暂改为observe后重传"
             ),
             Self::Short { issuer, period, available, needed, at_bureau, top_up } => format!(
                 "{issuer}在{period}的授信额度不足：剩余可用{available}元，本批需要{needed}元，差{}元；{}{}，下载额度后重新上传",
@@ -185,7 +201,7 @@ impl Refusal {
             }
             Self::Transfer { field, reason } => format!("额度申请的字段{field}有误：{reason}"),
             Self::Validity { invoice_no, date, from, to } => format!(
-                "发票{invoice_no}的开票日期{date}不在授信额度有效期内（{}至{}）；申报后请调整额度有效期，或重新下载额度",
+                "发票{invoice_no}的开票日期(kprq){date}不在授信额度有效期内（{}至{}）；申报后请调整额度有效期，或重新下载额度",
                 day(*from),
                 day(*to)
             ),
@@ -211,6 +227,9 @@ impl Refusal {
     pub fn english(&self) -> String {
         match self {
             Self::Amount { invoice_no } => format!("invoice {invoice_no}: amount beyond what can be booked"),
+            Self::Date { invoice_no, date, today } => {
+                format!("invoice {invoice_no}: the month of its date {date} takes no uploads on {today}")
+            }
             Self::Duplicate { invoice_no } => format!("number {invoice_no} appears twice in one upload"),
             Self::Empty => "no invoice in the upload".to_owned(),
             Self::Field { invoice_no, field, reason } => format!("invoice {invoice_no}: {field}: {reason}"),

@@ -128,6 +128,13 @@ pub(crate) fn script(row: Row) -> Script {
             upload(site, list)
         }),
         R::InvoiceCount => refused("GW-INVOICE-COUNT", "101", |site| upload(site, invoices(site, 101))),
+        R::InvoiceDate => refused("GW-INVOICE-DATE", "kprq", |site| {
+            let mut list = invoices(site, 1);
+            let date = dated(1);
+            list[0]["fphm"] = json!(format!("{}000000000000000001", &date[2..4]));
+            list[0]["kprq"] = json!(date);
+            upload(site, list)
+        }),
         R::InvoiceDuplicate => refused("GW-INVOICE-DUPLICATE", "fphm", |site| {
             let mut list = invoices(site, 2);
             list[1]["fphm"] = list[0]["fphm"].clone();

@@ -28,6 +28,7 @@ rows! {
     Framing = a_request_that_can_be_read_in_two_ways,
     HeadLarge = a_head_that_is_too_large,
     InvoiceAmount = an_amount_beyond_what_can_be_booked,
+    InvoiceDate = an_invoice_of_a_month_to_come,
     InvoiceCount = too_many_invoices_in_one_upload,
     InvoiceDuplicate = a_number_twice_in_one_upload,
     InvoiceField = a_field_that_cannot_be_read,
@@ -122,6 +123,7 @@ fn row_of(error: &GatewayError) -> Option<Row> {
 fn row_of_refusal(refusal: &Refusal) -> Option<Row> {
     Some(match refusal {
         Refusal::Amount { .. } => Row::InvoiceAmount,
+        Refusal::Date { .. } => Row::InvoiceDate,
         Refusal::Duplicate { .. } => Row::InvoiceDuplicate,
         // an upload without an invoice is unreadable before the ledger sees it
         Refusal::Empty => return None,

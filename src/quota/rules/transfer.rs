@@ -95,6 +95,9 @@ pub fn transfer(
             (true, Direction::Return) => add(account, signed),
             (true, Direction::Download) => {}
         }
+        if !overtaken {
+            move_at_bureau(account, signed);
+        }
         account.stale |= overtaken;
         account.epoch += 1;
     });
@@ -104,6 +107,14 @@ pub fn transfer(
     let state = TransferState::Done;
     books.put_transfer(Transfer { key, booked: signed, state, code: None, text: None, at: now, ..begun });
     if overtaken { Observed::Overtaken } else { Observed::Applied }
+}
+
+/// What the bureau would say now, until it does.
+fn move_at_bureau(account: &mut Account, signed: Money) {
+    let left = account.bureau_available.filter(|left| !left.is_on_demand());
+    account.bureau_available = left.map(|left| left.saturating_sub(signed)).or(account.bureau_available);
+    account.bureau_downloaded = account.bureau_downloaded.map(|amount| amount.saturating_add(signed));
+    account.bureau_unused = account.bureau_unused.map(|amount| amount.saturating_add(signed));
 }
 
 /// The interval of the latest download counts for all credit of the month (protocol.md §3); a repeated answer tells

@@ -161,6 +161,7 @@ fn every_refusal_has_its_own_code_and_a_chinese_sentence() {
     let date = period.first_day();
     let all = [
         Refusal::Amount { invoice_no: invoice_no.clone() },
+        Refusal::Date { invoice_no: invoice_no.clone(), date, today: date },
         Refusal::Duplicate { invoice_no: invoice_no.clone() },
         Refusal::Empty,
         Refusal::Field { invoice_no: "1".into(), field: "hjje", reason: "missing".into() },
@@ -184,6 +185,7 @@ fn every_refusal_has_its_own_code_and_a_chinese_sentence() {
             top_up: None,
         },
         Refusal::TooMany { count: 101 },
+        Refusal::Transfer { field: "sqed", reason: "x".into() },
         Refusal::Validity { invoice_no, date, from: Some(date), to: None },
     ];
     let codes: std::collections::HashSet<_> = all.iter().map(Refusal::code).collect();
@@ -193,6 +195,6 @@ fn every_refusal_has_its_own_code_and_a_chinese_sentence() {
         assert!(refusal.message().chars().filter(|c| !c.is_ascii()).count() > 8, "{}", refusal.message());
         assert!(refusal.english().is_ascii() || matches!(refusal, Refusal::NoBalance { .. }), "{refusal}");
     }
-    let short = all[10].message();
+    let short = all.iter().find(|refusal| refusal.code() == "GW-QUOTA-SHORT").unwrap().message();
     assert!(short.contains("1.00元") && short.contains("2.00元") && short.contains("2026-11"), "{short}");
 }

@@ -3,6 +3,9 @@
 mod claims;
 mod model;
 mod observations;
+mod office;
+mod orders;
+mod reconcile;
 mod reservations;
 mod service;
 mod transfers;

@@ -65,8 +65,9 @@ pub(super) async fn open(path: &std::path::Path, cooldown: Duration) -> Bench {
     let store = store::open(&config, &store::Metrics::register(&telemetry).unwrap()).await.unwrap();
     let metrics = Metrics::register(&telemetry).unwrap();
     let table = Arc::clone(&store.ledger);
-    let ledger =
-        Ledger::new(table, Clock::starting_at(now()), Config { cooldown, ..Config::default() }, &metrics);
+    let clock = Clock::starting_at(now());
+    let config = Config { cooldown, ..Config::default() };
+    let ledger = Ledger::new(table, clock, config, &metrics);
     Bench { ledger, store, _directory: None }
 }
 
@@ -309,4 +310,17 @@ async fn a_transfer_is_remembered_across_a_restart() {
         .unwrap();
     assert_eq!(bench.available().await, yuan(1500));
     assert!(bench.ledger.verify(period()).await.unwrap().is_empty());
+}
+
+/// protocol.md §4: credit is never used across months.
+#[tokio::test]
+async fn invoices_of_months_that_have_not_begun_or_are_long_over_are_refused_by_their_date() {
+    let bench = bench().await;
+    let bureau = Bureau::with(1000);
+    for date in ["2026-09-30 23:59:59", "2025-11-23 10:00:00", "2026-12-01 00:00:00"] {
+        let claim = Claim { dated_at: at(date), ..blue(1, 10) };
+        let told = refusal(bench.reserve(1, vec![claim], &bureau).await.unwrap_err());
+        assert!(matches!(told, Refusal::Date { .. }) && told.message().contains("kprq"), "{date}: {told}");
+    }
+    assert_eq!(bureau.asked.load(Ordering::SeqCst), 0);
 }

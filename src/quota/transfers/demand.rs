@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
@@ -19,6 +20,8 @@ use crate::{
 
 /// Who orders downloads for waiting uploads, in the audit log.
 const ACTOR: &str = "gateway:on_demand";
+/// How long a download waits for others that lack credit too, besides the time that the balance takes.
+const GATHER: Duration = Duration::from_millis(20);
 /// Who orders downloads when the low-water mark is passed.
 const LOW_WATER: &str = "gateway:low_water";
 
@@ -100,6 +103,8 @@ impl Transfers {
     /// Downloads what the uploads that wait lack.
     async fn cover(&self, issuer: &TaxNo) -> Result<(), TransferError> {
         let account = self.0.fresh(issuer).await?;
+        // those that come at the same time shall not need a download of their own
+        tokio::time::sleep(GATHER).await;
         let needed = self.0.demand.rounds().get(issuer).map_or(Money::ZERO, |round| round.needed);
         let short = needed.saturating_sub(account.available());
         if short <= Money::ZERO {

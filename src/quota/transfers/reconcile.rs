@@ -14,6 +14,7 @@ use crate::{
     leqi::client::CallEnded,
     quota::{
         job::run,
+        ledger::LAST_UPLOADS,
         rules::{self, Comparison, Settled},
     },
     store::{
@@ -35,8 +36,6 @@ const PAUSES: (SignedDuration, SignedDuration) =
 const PAGE: (u32, usize) = (500, 200);
 /// Overdue invoices that are logged by number in one go.
 const NAMED: usize = 20;
-/// The day of the next month from which on a month takes no more uploads, at 0:00 (protocol.md §4).
-const LAST_UPLOADS: i8 = 13;
 
 /// What a go came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -44,6 +44,22 @@ pub(super) struct Ended {
     pub(super) sent: Option<Totals>,
 }
 
+/// A step before anything is sent.
+enum Begun {
+    /// It is done already.
+    Nothing(Row),
+    /// It is committed and must be sent.
+    Sending { row: Row, before: State, upload: SummaryUpload },
+}
+
+/// What somebody wants of a confirmation.
+#[derive(Clone, Copy)]
+enum Wish {
+    Cancel,
+    /// With these totals, or with the ledger's.
+    Confirm(Option<Totals>),
+}
+
 impl Steps {
     /// Steps that a stop interrupted have an unknown outcome.
     pub(super) async fn recover(&self) -> Result<(), StoreError> {
@@ -64,31 +80,47 @@ impl Steps {
         totals: Option<Totals>,
         actor: &str,
     ) -> Result<Row, ConfirmationError> {
-        let row = self.row(id).await?;
-        let before = row.state;
-        let Step::Send(sending) = state::confirm(before, row.period, self.clock.now())? else {
-            return Ok(row);
-        };
-        let totals = match totals {
-            Some(totals) => totals,
-            None => self.ours(&row).await?,
-        };
-        let upload = self.upload(&row, SummaryAction::Confirm(totals))?;
-        let row = Row { state: sending, submitted_at: Some(self.clock.now()), ..row };
-        let row = self.store(row, Some((actor, "confirmation.confirm"))).await?;
-        self.send(row, before, &upload).await
+        self.take(id, Wish::Confirm(totals), actor).await
     }
 
     pub(super) async fn cancel(&self, id: i64, actor: &str) -> Result<Row, ConfirmationError> {
-        let row = self.row(id).await?;
-        let before = row.state;
-        let Step::Send(sending) = state::cancel(before, row.period, self.clock.now())? else {
-            return Ok(row);
+        self.take(id, Wish::Cancel, actor).await
+    }
+
+    /// Takes a step. It is begun again when the row was changed meanwhile, for a query that finds nothing new must not
+    /// turn a person away: nothing was sent yet, and the state says anew whether the step makes sense.
+    async fn take(&self, id: i64, wish: Wish, actor: &str) -> Result<Row, ConfirmationError> {
+        let mut attempt = 1;
+        let begun = loop {
+            match self.begin(id, wish, actor).await {
+                Err(ConfirmationError::Changed) if attempt < ATTEMPTS => attempt += 1,
+                begun => break begun?,
+            }
         };
-        let upload = self.upload(&row, SummaryAction::Cancel)?;
-        let row = Row { state: sending, submitted_at: Some(self.clock.now()), ..row };
-        let row = self.store(row, Some((actor, "confirmation.cancel"))).await?;
-        self.send(row, before, &upload).await
+        match begun {
+            Begun::Nothing(row) => Ok(row),
+            Begun::Sending { row, before, upload } => self.send(row, before, &upload).await,
+        }
+    }
+
+    /// Commits that a step is about to be sent, if it makes sense now.
+    async fn begin(&self, id: i64, wish: Wish, actor: &str) -> Result<Begun, ConfirmationError> {
+        let row = self.row(id).await?;
+        let (before, now) = (row.state, self.clock.now());
+        let (step, action) = match wish {
+            Wish::Cancel => (state::cancel(before, row.period, now)?, "confirmation.cancel"),
+            Wish::Confirm(_) => (state::confirm(before, row.period, now)?, "confirmation.confirm"),
+        };
+        let Step::Send(sending) = step else { return Ok(Begun::Nothing(row)) };
+        let sent = match wish {
+            Wish::Cancel => SummaryAction::Cancel,
+            Wish::Confirm(Some(totals)) => SummaryAction::Confirm(totals),
+            Wish::Confirm(None) => SummaryAction::Confirm(self.ours(&row).await?),
+        };
+        let upload = self.upload(&row, sent)?;
+        let row = Row { state: sending, submitted_at: Some(now), ..row };
+        let row = self.store(row, Some((actor, action))).await?;
+        Ok(Begun::Sending { row, before, upload })
     }
 
     pub(super) async fn sync(&self, id: i64, actor: &str) -> Result<Row, ConfirmationError> {

@@ -331,3 +331,22 @@ async fn a_month_of_nobody_or_not_over_is_refused_with_a_reason() {
     assert!(matches!(early, ConfirmationError::Step(StepError::MonthNotOver)));
     assert!(matches!(bench.service.get(99).await, Err(ConfirmationError::NotFound)));
 }
+
+#[tokio::test]
+async fn queries_at_the_same_time_do_not_turn_a_step_away() {
+    let bench = bench(Office::default()).await;
+    let id = bench.created().await;
+    for round in 0..20 {
+        // every query stores when it was made
+        let queries = futures_util::future::join_all((0..5).map(|_| bench.service.sync(id, "job")));
+        let step = async {
+            if round % 2 == 0 {
+                bench.service.confirm(id, Some(totals(7)), "me").await
+            } else {
+                bench.service.cancel(id, "me").await
+            }
+        };
+        let (_, done) = tokio::join!(queries, step);
+        assert!(done.is_ok(), "{round}: {done:?}");
+    }
+}

@@ -92,7 +92,7 @@ fn authority_files(config: &Config) -> Vec<AuthorityFile> {
     let file = |of| move |path: &std::path::Path| AuthorityFile { of, path: path.to_owned() };
     let listeners = config.listen.iter().map(|listen| &listen.listener).chain([&config.admin]);
     let clients = listeners.filter_map(|listener| listener.tls.as_ref()?.client_ca());
-    let platforms = config.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_deref());
+    let platforms = config.upstreams.iter().filter_map(|upstream| upstream.tls.ca_file.as_deref());
     clients.map(file(AuthorityOf::Clients)).chain(platforms.map(file(AuthorityOf::Platform))).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use secrecy::SecretString;
 use url::Url;
 
 use super::tree::{Node, Spot};
@@ -133,6 +134,42 @@ pub(super) fn readable_file(spot: &Spot) -> Result<PathBuf, String> {
             Err(format!("file {} cannot be read ({error}); check its owner and mode", path.display()))
         }
     }
+}
+
+/// A secret that stands alone in a file; blanks and line ends around it are not part of it.
+pub(super) fn secret_file(spot: &Spot) -> Result<SecretString, String> {
+    let path = readable_file(spot)?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| format!("file {} cannot be read: {error}", path.display()))?;
+    if text.trim().is_empty() {
+        return Err(format!("file {} is empty; write the secret into it", path.display()));
+    }
+    Ok(SecretString::from(text.trim()))
+}
+
+/// The address of a name server; port 53 unless another one is given.
+pub(super) fn name_server(spot: &Spot) -> Result<SocketAddr, String> {
+    let written = text(spot)?;
+    let plain = || written.parse().map(|ip: std::net::IpAddr| SocketAddr::new(ip, 53)).ok();
+    written.parse().ok().or_else(plain).ok_or_else(|| {
+        format!("{written:?} is no name server; write its IP address, for example \"10.0.0.53\"")
+    })
+}
+
+/// `http://` or `socks5://` with a host.
+pub(super) fn proxy_url(spot: &Spot) -> Result<Url, String> {
+    let written = text(spot)?;
+    let example = "write for example \"http://proxy.corp:3128\" or \"socks5://proxy.corp:1080\"";
+    let url = Url::parse(&written).map_err(|error| format!("not a URL ({error}); {example}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        // the value holds a secret, so it is not repeated
+        return Err("must hold no name and password; give username and password_file".to_owned());
+    }
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "socks5") || url.host().is_none() || !bare {
+        return Err(format!("{written:?} is no proxy that can be used; {example}"));
+    }
+    Ok(url)
 }
 
 /// `http://` or `https://` with a host.

@@ -17,6 +17,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trust;
 mod upstream;
 
 use std::{

@@ -85,6 +85,12 @@ impl<'p> Section<'p> {
         Section::new(path, spot, self.problems)
     }
 
+    /// The table of this name; nothing when it is missing.
+    pub(super) fn section_if_given(&mut self, key: &'static str) -> Option<Section<'p>> {
+        let path = self.key(key);
+        Some(Section::new(path, self.take(key)?, self.problems))
+    }
+
     /// The tables of this name (`[[name]]`); none when it is missing.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'p>> {
         let path = self.key(key);

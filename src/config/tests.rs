@@ -36,7 +36,7 @@ fn a_minimal_file_has_defaults_and_warns_of_what_is_unsafe() {
     assert_eq!(config.admin.address.to_string(), "127.0.0.1:9080");
     assert_eq!(config.store.url, "sqlite://data/gateway.db");
     assert_eq!(config.platform.upstream, "leqi");
-    assert_eq!(config.upstreams[0].verify, Verify::Off);
+    assert_eq!(config.upstreams[0].tls.verify, Verify::Off);
     assert!(config.listen[0].allow.iter().any(|block| block.to_string() == "10.0.0.0/8"));
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
     assert!(loaded.warnings[0].starts_with("g.toml:4: listen[0].plaintext: "), "{}", loaded.warnings[0]);

@@ -1,18 +1,16 @@
 //! `[[upstream]]` and `[[route]]`: where calls go.
 
-use super::{Route, SandboxFlag, kinds, section::Section};
+use super::{Route, SandboxFlag, kinds, section::Section, trust};
 use crate::{
     domain::Environment,
-    tls::{self, Pin, Verify},
-    upstream::Config,
+    upstream::{Config, Credentials, Names, Proxy},
 };
 
 /// One `[[upstream]]`.
 pub(super) fn upstream(mut section: Section<'_>) -> Option<Config> {
     let name = section.required("name", "\"leqi\"", kinds::text);
     let base_url = section.required("base_url", "\"https://lqpt.chinatax.gov.cn:8443\"", kinds::base_url);
-    let verify = verify(&mut section);
-    let ca_file = section.value("ca_file", kinds::readable_file);
+    let tls = trust::settings(&mut section);
     let addresses = section.list("addresses", kinds::address).unwrap_or_default();
     let fallback = url::Url::parse("https://lqpt.chinatax.gov.cn:8443").ok()?;
     let default = Config::new(String::new(), fallback);
@@ -28,21 +26,32 @@ pub(super) fn upstream(mut section: Section<'_>) -> Option<Config> {
     let pool_timeout = section.value_or("pool_timeout", default.pool_timeout, kinds::duration);
     let breaker_failures = section.value_or("breaker_failures", default.breaker_failures, kinds::count_or_0);
     let breaker_pause = section.value_or("breaker_pause", default.breaker_pause, kinds::duration);
-    let (name, base_url, verify) = (name?, base_url?, verify?);
+    let address_pause = section.value_or("address_pause", default.address_pause, kinds::duration);
+    let names = Names {
+        servers: section.list("name_servers", kinds::name_server).unwrap_or_default(),
+        stale: section.value_or("stale_names", default.names.stale, kinds::duration),
+        ..default.names
+    };
+    let proxy = proxy(&mut section);
+    let health_interval = section.value("health_interval", kinds::duration);
+    let (name, base_url, tls) = (name?, base_url?, tls?);
     if base_url.scheme() == "http" {
         section.warn(
             "base_url",
             "calls go on over plain HTTP, readable and changeable on the way; use https://",
         );
-    } else if let Err(error) = tls::client_config(&verify, ca_file.as_deref()) {
-        section.error(if ca_file.is_some() { "ca_file" } else { "verify" }, error.to_string());
+    } else {
+        trust::check(&section, &tls);
     }
     Some(Config {
         name,
         base_url,
-        verify,
-        ca_file,
+        tls,
         addresses,
+        address_pause,
+        names,
+        proxy,
+        health_interval,
         connect_timeout,
         tls_timeout,
         response_timeout,
@@ -58,49 +67,25 @@ pub(super) fn upstream(mut section: Section<'_>) -> Option<Config> {
     })
 }
 
-fn verify(section: &mut Section<'_>) -> Option<Verify> {
-    #[derive(Clone, Copy)]
-    enum Word {
-        Chain,
-        Full,
-        Off,
-        Pinned,
-    }
-    let word = section.value("verify", |spot| {
-        let words =
-            [("full", Word::Full), ("chain", Word::Chain), ("pinned", Word::Pinned), ("off", Word::Off)];
-        kinds::one_of(spot, &words)
-    });
-    let wrong = section.has("verify") && word.is_none();
-    let pins =
-        section.list("pins", |spot| kinds::text(spot)?.parse::<Pin>().map_err(|error| error.to_string()));
-    let given = section.has("pins");
-    match word.unwrap_or(Word::Full) {
-        _ if wrong => None,
-        Word::Pinned if !given || pins.as_ref().is_some_and(Vec::is_empty) => {
-            section.error(
-                "pins",
-                "verify = \"pinned\" needs pins = [\"sha256/…\"] with the SHA-256 of the platform's public key \
-                 (README, trust of the platform)",
-            );
+/// `proxy = { url, username, password_file }`.
+fn proxy(upstream: &mut Section<'_>) -> Option<Proxy> {
+    let mut section = upstream.section_if_given("proxy")?;
+    let url = section.required("url", "\"http://proxy.corp:3128\"", kinds::proxy_url);
+    let username = section.value("username", kinds::text);
+    let password = section.value("password_file", kinds::secret_file);
+    let credentials = match (username, password) {
+        (Some(username), Some(password)) => Some(Credentials { username, password }),
+        (Some(_), None) if !section.has("password_file") => {
+            section.error("username", "needs password_file, a file that holds the password alone");
             None
         }
-        Word::Pinned => pins.map(Verify::Pinned),
-        Word::Chain | Word::Full | Word::Off if given => {
-            section.error("pins", "are only looked at with verify = \"pinned\"; set it, or delete pins");
+        (None, Some(_)) if !section.has("username") => {
+            section.error("password_file", "needs username");
             None
         }
-        Word::Chain => Some(Verify::Chain),
-        Word::Full => Some(Verify::Full),
-        Word::Off => {
-            section.warn(
-                "verify",
-                "the platform is NOT verified: whoever stands in between can read and change every call; use \
-                 \"pinned\"",
-            );
-            Some(Verify::Off)
-        }
-    }
+        (Some(_) | None, Some(_) | None) => None,
+    };
+    Some(Proxy { url: url?, credentials })
 }
 
 /// One `[[route]]`; `upstreams` are the names that were given.

@@ -128,7 +128,7 @@ mod tests {
     fn route(base_url: &str, prefix: &str, replace: Option<&str>) -> Route {
         let metrics = UpstreamMetrics::register(&Metrics::new().unwrap()).unwrap();
         let mut config = Config::new("leqi".into(), base_url.parse().unwrap());
-        config.verify = crate::tls::Verify::Off;
+        config.tls.verify = crate::tls::Verify::Off;
         Route {
             prefix: prefix.into(),
             replace: replace.map(str::to_owned),

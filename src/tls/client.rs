@@ -10,10 +10,12 @@ use rustls::{
     ClientConfig, RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     pki_types::{CertificateDer, pem::PemObject},
+    sign::SingleCertAndKey,
 };
 
 use super::{
-    Pin, TlsError, provider,
+    CertificateFiles, Pin, TlsError, provider,
+    server::load_pair,
     verify::{Trust, Verifier},
 };
 
@@ -31,34 +33,81 @@ pub enum Verify {
     Pinned(Vec<Pin>),
 }
 
-/// The client side for one upstream. `ca_file` replaces the system's roots and may hold many certificates.
+/// How a client trusts a server, and how it proves itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// What the server's certificate must prove.
+    pub verify: Verify,
+    /// Authorities to trust instead of the system's: a PEM file, which may hold many.
+    pub ca_file: Option<PathBuf>,
+    /// Further certificates between the server's and an authority, for servers that forget to send them.
+    pub intermediates_file: Option<PathBuf>,
+    /// What the client shows to a server that asks for a certificate.
+    pub certificate: Option<CertificateFiles>,
+}
+
+impl ClientSettings {
+    /// The system's authorities and no certificate.
+    #[must_use]
+    pub const fn new(verify: Verify) -> Self {
+        Self { verify, ca_file: None, intermediates_file: None, certificate: None }
+    }
+
+    /// Every file that is read for them.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let pair = self.certificate.iter().flat_map(|files| [&files.chain, &files.key]);
+        self.ca_file.iter().chain(&self.intermediates_file).chain(pair).map(PathBuf::as_path)
+    }
+
+    /// The client side of TLS for these settings.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds nothing of its kind, key and chain are not of one pair, the system has no
+    /// authorities, or the list of pins is empty.
+    pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|source| TlsError::Rejected { context: "cannot set up TLS".to_owned(), source })?
+            .dangerous()
+            .with_custom_certificate_verifier(self.verifier()?);
+        let Some(files) = &self.certificate else { return Ok(builder.with_no_client_auth()) };
+        let key = SingleCertAndKey::from(load_pair(files)?);
+        Ok(builder.with_client_cert_resolver(Arc::new(key)))
+    }
+
+    fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let intermediates = match &self.intermediates_file {
+            Some(path) => read_certificates(path)?,
+            None => Vec::new(),
+        };
+        let trust = match &self.verify {
+            Verify::Chain => Trust::Chain(roots(self.ca_file.as_deref())?),
+            Verify::Full => {
+                let roots = Arc::new(roots(self.ca_file.as_deref())?);
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+                Trust::Full(verifier.map_err(|error| TlsError::Rejected {
+                    context: "cannot verify servers".to_owned(),
+                    source: rustls::Error::General(error.to_string()),
+                })?)
+            }
+            Verify::Off => Trust::Anything,
+            Verify::Pinned(pins) if pins.is_empty() => return Err(TlsError::NoPins),
+            Verify::Pinned(pins) => Trust::Keys(pins.clone()),
+        };
+        Ok(Arc::new(Verifier { trust, intermediates, algorithms }))
+    }
+}
+
+/// The client side for a server of which only the trust matters. `ca_file` replaces the system's roots and may hold
+/// many certificates.
 ///
 /// # Errors
 /// When `ca_file` cannot be read or holds no certificate, the system has no roots, or the list of pins is empty.
 pub fn client_config(verify: &Verify, ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let provider = provider();
-    let algorithms = provider.signature_verification_algorithms;
-    let verifier: Arc<dyn ServerCertVerifier> = match verify {
-        Verify::Chain => Arc::new(Verifier { trust: Trust::Chain(roots(ca_file)?), algorithms }),
-        Verify::Full => {
-            let roots = Arc::new(roots(ca_file)?);
-            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().map_err(
-                |error| TlsError::Rejected {
-                    context: "cannot verify servers".to_owned(),
-                    source: rustls::Error::General(error.to_string()),
-                },
-            )?
-        }
-        Verify::Off => Arc::new(Verifier { trust: Trust::Anything, algorithms }),
-        Verify::Pinned(pins) if pins.is_empty() => return Err(TlsError::NoPins),
-        Verify::Pinned(pins) => Arc::new(Verifier { trust: Trust::Keys(pins.clone()), algorithms }),
-    };
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|source| TlsError::Rejected { context: "cannot set up TLS".to_owned(), source })?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth())
+    let ca_file = ca_file.map(Path::to_owned);
+    ClientSettings { ca_file, ..ClientSettings::new(verify.clone()) }.client_config()
 }
 
 /// Every certificate of a PEM file, in order.

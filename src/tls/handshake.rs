@@ -24,6 +24,12 @@ impl HandshakeError {
         other.0.downcast_ref()
     }
 
+    /// Whether it failed because of what the server's certificate is, not because the connection broke off.
+    #[must_use]
+    pub fn is_about_trust(&self) -> bool {
+        matches!(self.tls(), Some(Error::InvalidCertificate(_)))
+    }
+
     fn tls(&self) -> Option<&Error> {
         self.0.get_ref()?.downcast_ref()
     }

@@ -16,7 +16,7 @@ use std::{io, path::PathBuf, sync::Arc};
 use rustls::crypto::CryptoProvider;
 
 pub use authority::{Authority, IssuedCertificate};
-pub use client::{Verify, client_config};
+pub use client::{ClientSettings, Verify, client_config};
 pub use handshake::HandshakeError;
 pub use pin::{Pin, fingerprint};
 pub use server::{CertificateFiles, ServerTls};

@@ -214,6 +214,11 @@ fn covers(name: &str, asked: &str) -> bool {
     name.eq_ignore_ascii_case(asked)
 }
 
+/// Reads a certificate chain and its key, which must be a pair.
+pub(super) fn load_pair(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
+    load(files, &mut Context::new(&SHA256))
+}
+
 /// Reads a pair, each file once, so that what was checked and what is used are the same bytes.
 fn load(files: &CertificateFiles, digest: &mut Context) -> Result<CertifiedKey, TlsError> {
     let pem = read(&files.chain)?;

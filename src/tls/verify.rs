@@ -1,4 +1,4 @@
-//! The three verifiers that rustls does not have. All of them check that the server holds the private key of
+//! The verifiers that rustls does not have, and its own with further intermediates. All of them check that the server holds the private key of
 //! the certificate it shows; they differ in what the certificate itself must prove.
 
 use std::{fmt, sync::Arc};
@@ -7,6 +7,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, RootCertStore,
     SignatureScheme,
     client::{
+        WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
     },
@@ -42,6 +43,8 @@ impl std::error::Error for PinMismatch {}
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) trust: Trust,
+    /// Taken together with those that the server sends.
+    pub(super) intermediates: Vec<CertificateDer<'static>>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -52,6 +55,8 @@ pub(super) enum Trust {
     Anything,
     /// That it chains to one of these, whatever its names: `verify = "chain"`.
     Chain(RootCertStore),
+    /// The same, and that its name is the one that was dialled: `verify = "full"`.
+    Full(Arc<WebPkiServerVerifier>),
     /// That its key is one of these: `verify = "pinned"`.
     Keys(Vec<Pin>),
 }
@@ -61,12 +66,28 @@ impl ServerCertVerifier for Verifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let all;
+        let intermediates = if self.intermediates.is_empty() {
+            intermediates
+        } else {
+            all = [intermediates, &self.intermediates].concat();
+            &all
+        };
         match &self.trust {
             Trust::Anything => {}
+            Trust::Full(verifier) => {
+                return verifier.verify_server_cert(
+                    end_entity,
+                    intermediates,
+                    server_name,
+                    ocsp_response,
+                    now,
+                );
+            }
             Trust::Chain(roots) => {
                 let parsed = ParsedCertificate::try_from(end_entity)?;
                 let algorithms = self.algorithms.all;

@@ -123,6 +123,8 @@ pub(super) struct Failure {
     pub(super) sent: bool,
     /// Whether it failed because its time ran out.
     pub(super) timed_out: bool,
+    /// Whether the other side showed a certificate that is not trusted.
+    pub(super) untrusted: bool,
     pub(super) retry_after: Option<Duration>,
     pub(super) source: BoxError,
 }
@@ -130,7 +132,14 @@ pub(super) struct Failure {
 impl Failure {
     /// A failure before any byte of the request left.
     pub(super) fn before(phase: Phase, source: impl Into<BoxError>) -> Self {
-        Self { phase, sent: false, timed_out: false, retry_after: None, source: source.into() }
+        Self {
+            phase,
+            sent: false,
+            timed_out: false,
+            untrusted: false,
+            retry_after: None,
+            source: source.into(),
+        }
     }
 
     /// The same for a step that took too long.

@@ -41,7 +41,7 @@ impl Upstream {
     /// [`SendError`], which tells at which step and whether the platform can have seen anything.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
         self.admitted(request).await.map_err(|failure| {
-            let Failure { phase, sent, timed_out, retry_after, source } = failure;
+            let Failure { phase, sent, timed_out, retry_after, source, .. } = failure;
             self.metrics.failed(phase, timed_out);
             SendError { upstream: self.name.clone(), phase, sent, retry_after, source }
         })

@@ -28,6 +28,7 @@ const TIMED: [Phase; 9] = [
 /// The counters of all upstreams; the label `upstream` is a name of the configuration.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
+    addresses: IntGaugeVec,
     breaker: IntGaugeVec,
     breaker_opened: IntCounterVec,
     connect_seconds: HistogramVec,
@@ -37,6 +38,7 @@ pub struct UpstreamMetrics {
     open: IntGaugeVec,
     pin_mismatches: IntCounterVec,
     retries: IntCounterVec,
+    stale: IntCounterVec,
     timeouts: IntCounterVec,
     unverified: IntGaugeVec,
     waiting: IntGaugeVec,
@@ -52,6 +54,11 @@ impl UpstreamMetrics {
         let counters = |name, help| metrics.counters(name, help, &upstream);
         let gauges = |name, help| metrics.gauges(name, help, &upstream);
         Ok(Self {
+            addresses: metrics.gauges(
+                "upstream_addresses",
+                "Addresses of the upstream by state: failing ones are tried last for a while",
+                &["upstream", "state"],
+            )?,
             breaker: gauges(
                 "upstream_breaker_state",
                 "Circuit breaker: 0 closed (calls go through), 1 half open (one call finds out), 2 open (calls are refused)",
@@ -88,6 +95,10 @@ impl UpstreamMetrics {
                 "upstream_retries_total",
                 "Calls that a kept connection gave back untouched and that went out on a new one",
             )?,
+            stale: counters(
+                "upstream_stale_names_total",
+                "Connections to addresses that were known before, because the name servers did not answer",
+            )?,
             timeouts: metrics.counters(
                 "upstream_timeouts_total",
                 "Calls that failed because the time for a step ran out, by step",
@@ -118,11 +129,14 @@ impl UpstreamMetrics {
             connect_failures: by(&self.connects, &CONNECTING),
             connect_seconds: self.connect_seconds.with_label_values(&label),
             connected: self.connects.with_label_values(&[name, "ok"]),
+            failing: self.addresses.with_label_values(&[name, "failing"]),
             failures: by(&self.failures, &Phase::ALL),
+            healthy: self.addresses.with_label_values(&[name, "healthy"]),
             idle: self.idle.with_label_values(&label),
             open: self.open.with_label_values(&label),
             pin_mismatches: self.pin_mismatches.with_label_values(&label),
             retries: self.retries.with_label_values(&label),
+            stale: self.stale.with_label_values(&label),
             timeouts: by(&self.timeouts, &TIMED),
             unverified: self.unverified.with_label_values(&label),
             waiting: self.waiting.with_label_values(&label),
@@ -150,11 +164,14 @@ pub(super) struct Counters {
     connect_failures: ByPhase,
     connect_seconds: Histogram,
     connected: IntCounter,
+    failing: IntGauge,
     failures: ByPhase,
+    healthy: IntGauge,
     pub(super) idle: IntGauge,
     open: IntGauge,
     pub(super) pin_mismatches: IntCounter,
     pub(super) retries: IntCounter,
+    pub(super) stale: IntCounter,
     timeouts: ByPhase,
     unverified: IntGauge,
     pub(super) waiting: IntGauge,
@@ -188,6 +205,13 @@ impl Counters {
     /// Counts an open connection for as long as the guard lives.
     pub(super) fn opened(&self) -> Counted {
         Counted::new(&self.open)
+    }
+
+    /// Shows how many addresses are known and how many of them fail.
+    pub(super) fn addresses(&self, known: usize, failing: usize) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.failing.set(gauge(failing));
+        self.healthy.set(gauge(known.saturating_sub(failing)));
     }
 
     pub(super) fn unverified(&self) {

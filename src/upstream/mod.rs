@@ -9,25 +9,26 @@
 //! - Bytes are not touched: header names keep their case and order, values stay as they are, and nothing is
 //!   added but `Host` (replaced by the upstream's) and the framing that HTTP/1.1 demands.
 
+mod addresses;
 mod breaker;
 mod connection;
 mod connector;
 mod deadline;
+mod dialer;
 mod error;
 mod exchange;
+mod health;
 mod io;
 mod metrics;
 mod pool;
+mod proxy;
 mod request_body;
+mod resolver;
 mod response_body;
+mod secure;
 mod slot;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -35,9 +36,11 @@ use url::Url;
 
 pub use error::{Phase, SendError, TimedOut, UpstreamError};
 pub use metrics::UpstreamMetrics;
+pub use proxy::{Credentials, Proxy};
 pub use request_body::is_at_end;
+pub use resolver::Names;
 
-use crate::tls::Verify;
+use crate::tls::{ClientSettings, Verify};
 use breaker::Breaker;
 use connector::Connector;
 use pool::{Limits, Pool};
@@ -54,12 +57,18 @@ pub struct Config {
     pub name: String,
     /// `https://host[:port][/path]`; `http` too, for a platform behind a company's own relay.
     pub base_url: Url,
-    /// What its certificate must prove.
-    pub verify: Verify,
-    /// Authorities to trust instead of the system's, in PEM form.
-    pub ca_file: Option<PathBuf>,
+    /// What its certificate must prove, and with which the gateway proves itself.
+    pub tls: ClientSettings,
     /// Fixed addresses, tried in order, instead of asking DNS.
     pub addresses: Vec<SocketAddr>,
+    /// How long an address that has failed is tried after all others.
+    pub address_pause: Duration,
+    /// Whom to ask for the addresses of its name.
+    pub names: Names,
+    /// The proxy through which it is reached; directly when `None`.
+    pub proxy: Option<Proxy>,
+    /// How often every address is connected to without a call; never when `None`.
+    pub health_interval: Option<Duration>,
     /// How long resolving may take, then each attempt of a TCP connection.
     pub connect_timeout: Duration,
     /// How long the TLS handshake may take.
@@ -89,13 +98,16 @@ pub struct Config {
 impl Config {
     /// The settings for a name and an address, everything else as it is by default.
     #[must_use]
-    pub const fn new(name: String, base_url: Url) -> Self {
+    pub fn new(name: String, base_url: Url) -> Self {
         Self {
             name,
             base_url,
-            verify: Verify::Full,
-            ca_file: None,
+            tls: ClientSettings::new(Verify::Full),
             addresses: Vec::new(),
+            address_pause: Duration::from_secs(10),
+            names: Names::default(),
+            proxy: None,
+            health_interval: None,
             connect_timeout: Duration::from_secs(5),
             tls_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
@@ -115,7 +127,7 @@ impl Config {
 impl Config {
     /// Every file whose content belongs to the settings.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.ca_file.as_deref().into_iter()
+        self.tls.files()
     }
 }
 
@@ -136,7 +148,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Prepares an upstream; nothing is dialled yet.
+    /// Prepares an upstream; nothing is dialled yet but by checks of its health, which need a runtime around the call.
     ///
     /// # Errors
     /// When the base URL names no host or another scheme than `https` and `http`, or the trust cannot be set up.
@@ -149,7 +161,7 @@ impl Upstream {
         let host = HeaderValue::from_str(&authority).map_err(|_| wrong("its host is no name"))?;
         let metrics = metrics.of_upstream(&config.name);
         let connector = Connector::new(&config, metrics.clone())?;
-        if config.verify == Verify::Off && connector.is_tls() {
+        if config.tls.verify == Verify::Off && connector.is_tls() {
             metrics.unverified();
             tracing::warn!(
                 upstream = config.name,
@@ -163,7 +175,7 @@ impl Upstream {
             idle_timeout: config.idle_timeout,
             wait: config.pool_timeout,
         };
-        Ok(Arc::new(Self {
+        let upstream = Arc::new(Self {
             host,
             base_path: config.base_url.path().trim_end_matches('/').to_owned(),
             breaker: Breaker::new(config.breaker_failures, config.breaker_pause, metrics.clone()),
@@ -175,7 +187,12 @@ impl Upstream {
             metrics,
             name: config.name,
             authority,
-        }))
+        });
+        if let Some(interval) = config.health_interval {
+            // it ends with the upstream
+            tokio::spawn(health::watch(Arc::downgrade(&upstream), interval));
+        }
+        Ok(upstream)
     }
 
     /// Its name in routes, logs and metrics.

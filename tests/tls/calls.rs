@@ -156,7 +156,7 @@ async fn a_reset_before_the_request_is_told_apart_in_tls_where_the_handshake_pro
     let server = Server::named(&authority());
     let platform = Platform::start(Some(server.config()), |_, _| Act::Reset).await;
     let upstream =
-        new_upstream(&format!("https://{}", platform.address), |config| config.verify = Verify::Off);
+        new_upstream(&format!("https://{}", platform.address), |config| config.tls.verify = Verify::Off);
     let error = get(&upstream).await.unwrap_err();
     assert_eq!((error.phase, error.sent), (Phase::Tls, false), "{error}");
     assert_eq!(platform.requests(), 0);
@@ -190,7 +190,7 @@ async fn a_name_that_nobody_knows_fails_while_resolving() {
 async fn a_handshake_that_never_ends_is_given_up() {
     let platform = Platform::start(None, |_, _| Act::NoHandshake).await;
     let upstream = new_upstream(&format!("https://{}", platform.address), |config| {
-        config.verify = Verify::Off;
+        config.tls.verify = Verify::Off;
         config.tls_timeout = SHORT;
     });
     let error = get(&upstream).await.unwrap_err();

@@ -7,6 +7,7 @@ mod certificates;
 mod exactness;
 mod floods;
 mod listening;
+mod names;
 mod platform;
 mod pool;
 mod trust;

@@ -58,7 +58,15 @@ impl Platform {
         tls: Option<Arc<rustls::ServerConfig>>,
         script: impl Fn(usize, usize) -> Act + Send + Sync + 'static,
     ) -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), tls, script)
+    }
+
+    /// The same on a socket that listens already.
+    pub(crate) fn start_on(
+        socket: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        script: impl Fn(usize, usize) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let address = socket.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let script: Arc<Script> = Arc::new(script);

@@ -216,7 +216,7 @@ async fn the_time_for_the_whole_call_ends_it_in_every_step() {
     let mute = Platform::start(None, |_, _| Act::NoHandshake).await;
     let watched = Watched::new(&format!("https://{}", mute.address), |config| {
         total(config);
-        config.verify = leqi_gateway::tls::Verify::Off;
+        config.tls.verify = leqi_gateway::tls::Verify::Off;
     });
     let error = watched.get().await.unwrap_err();
     assert_eq!((error.phase, error.sent), (Phase::Total, false), "{error}");
@@ -247,7 +247,7 @@ async fn each_step_that_takes_too_long_is_counted_under_its_name() {
         let scheme = if phase == "tls" { "https" } else { "http" };
         let platform = Platform::start(None, move |_, _| act.clone()).await;
         let watched = Watched::new(&format!("{scheme}://{}", platform.address), |config| {
-            config.verify = leqi_gateway::tls::Verify::Off;
+            config.tls.verify = leqi_gateway::tls::Verify::Off;
             (config.tls_timeout, config.response_timeout, config.body_timeout) = (SHORT, SHORT, SHORT);
         });
         match watched.upstream.send(request()).await {

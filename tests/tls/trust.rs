@@ -43,8 +43,8 @@ impl Scene {
     async fn call_with(&self, tls: Arc<rustls::ServerConfig>, verify: Verify) -> Result<(), SendError> {
         let platform = Platform::friendly(Some(tls)).await;
         let upstream = new_upstream(&format!("https://{}", platform.address), |config| {
-            config.ca_file = Some(self.ca_file());
-            config.verify = verify;
+            config.tls.ca_file = Some(self.ca_file());
+            config.tls.verify = verify;
         });
         let outcome = get(&upstream).await.map(|answer| assert_eq!(answer, "ok"));
         if let Err(error) = &outcome {
@@ -163,12 +163,12 @@ async fn the_host_of_the_base_url_is_asked_for_in_tls_unless_it_is_an_address() 
     let scene = Scene::new();
     let platform = Platform::friendly(Some(Server::named(&scene.authority).config())).await;
     let by_name = new_upstream("https://platform.example:8443", |config| {
-        config.ca_file = Some(scene.ca_file());
+        config.tls.ca_file = Some(scene.ca_file());
         config.addresses = vec![platform.address];
     });
     get(&by_name).await.unwrap();
     let by_address = new_upstream(&format!("https://{}", platform.address), |config| {
-        config.ca_file = Some(scene.ca_file());
+        config.tls.ca_file = Some(scene.ca_file());
     });
     get(&by_address).await.unwrap();
     assert_eq!(platform.seen.lock().unwrap().names, [Some("platform.example".to_owned()), None]);
@@ -194,7 +194,7 @@ async fn a_port_that_speaks_no_tls_is_named_as_such() {
         client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         client.read_to_end(&mut Vec::new()).await.unwrap();
     });
-    let upstream = new_upstream(&format!("https://{address}"), |config| config.verify = Verify::Off);
+    let upstream = new_upstream(&format!("https://{address}"), |config| config.tls.verify = Verify::Off);
     let error = get(&upstream).await.unwrap_err();
     assert_eq!((error.phase, error.sent), (Phase::Tls, false));
     assert!(error.to_string().contains("does not speak TLS"), "{error}");
@@ -208,7 +208,7 @@ fn files_and_pins_that_cannot_be_used_are_named_at_the_start() {
     let metrics = UpstreamMetrics::register(&Metrics::new().unwrap()).unwrap();
     let start = |verify: Verify, ca_file: Option<PathBuf>| {
         let mut config = Config::new("leqi".into(), "https://127.0.0.1:1".parse().unwrap());
-        (config.verify, config.ca_file) = (verify, ca_file);
+        (config.tls.verify, config.tls.ca_file) = (verify, ca_file);
         Upstream::new(config, &metrics).unwrap_err().to_string()
     };
     assert!(start(Verify::Pinned(vec![]), None).contains("at least one pin"));

@@ -134,7 +134,7 @@ fn expiry(own: &Summary, now: Timestamp) -> Finding {
 }
 
 fn key(target: &Target, own: &Summary) -> Finding {
-    let Verify::Pinned(pins) = &target.upstream.verify else {
+    let Verify::Pinned(pins) = &target.upstream.tls.verify else {
         return Finding::ok(own.pin.to_string());
     };
     if pins.contains(&own.pin) {
@@ -156,12 +156,12 @@ pub(super) async fn trust(
         return (pin_it(target, Finding::failed(reason)), None);
     }
     let Target { upstream, .. } = target;
-    let config = match client_config(&upstream.verify, upstream.ca_file.as_deref()) {
+    let config = match upstream.tls.client_config() {
         Ok(config) => config,
         Err(error) => return (pin_it(target, Finding::failed(error.to_string())), None),
     };
     match handshake(target, address, config).await {
-        Ok(_) if upstream.verify == Verify::Off => {
+        Ok(_) if upstream.tls.verify == Verify::Off => {
             let finding = Finding::note("verify = \"off\": NOT VERIFIED 未校验");
             (pin_it(target, finding), Some(()))
         }
@@ -190,7 +190,7 @@ fn distrusted(target: &Target, shown: &Shown, now: Timestamp, error: &HandshakeE
             ),
         );
     }
-    if target.upstream.verify == Verify::Full && !covers(own, target.host()) {
+    if target.upstream.tls.verify == Verify::Full && !covers(own, target.host()) {
         return pin_it(
             target,
             finding.advise(

@@ -68,7 +68,7 @@ impl Target {
 
     /// `verify` as it is written in the configuration.
     pub(super) const fn verify(&self) -> &'static str {
-        match self.upstream.verify {
+        match self.upstream.tls.verify {
             _ if self.broken_trust.is_some() => "?",
             Verify::Chain => "chain",
             Verify::Full => "full",

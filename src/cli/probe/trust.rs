@@ -58,7 +58,7 @@ fn show(target: &Target, own: &Summary) {
          SHA-256           {}\n  public key 公钥   {}",
         own.subject, own.issuer, own.sha256, own.pin
     ));
-    if let Verify::Pinned(pins) = &target.upstream.verify {
+    if let Verify::Pinned(pins) = &target.upstream.tls.verify {
         for pin in pins.iter().filter(|pin| **pin != own.pin) {
             output::note(&format!("  replaces 将替换   {pin}"));
         }

@@ -2,6 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
+use secrecy::ExposeSecret;
+
 use super::{Config, Loaded};
 use crate::{listener::ClientLimits, store::jobs::JobName, tls::Verify};
 
@@ -285,4 +287,45 @@ fn the_example_file_is_valid_once_its_certificate_exists() {
     assert_eq!(loaded.warnings, Vec::<String>::new());
     assert_eq!(loaded.config.routes.len(), 4);
     assert!(loaded.config.listen[0].listener.tls.is_some());
+}
+
+#[test]
+fn the_way_to_the_platform_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "geheim\n").unwrap();
+    let with = |lines: &str| MINIMAL.replace("verify = \"off\"", &format!("verify = \"off\"\n{lines}"));
+    let text = with(&format!(
+        "proxy = {{ url = \"socks5://proxy.corp:1080\", username = \"leqi\", password_file = {password:?} }}\n\
+         name_servers = [\"10.0.0.53\", \"[::1]:5353\"]\nstale_names = \"2h\"\nhealth_interval = \"30s\""
+    ));
+    let upstream = load(&text, &[]).unwrap().config.upstreams.remove(0);
+    assert_eq!(
+        upstream.names.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.53:53", "[::1]:5353"]
+    );
+    assert_eq!(
+        (upstream.names.stale.as_secs(), upstream.health_interval),
+        (7200, Some(Duration::from_secs(30)))
+    );
+    let proxy = upstream.proxy.unwrap();
+    assert_eq!(proxy.url.host_str(), Some("proxy.corp"));
+    assert_eq!(proxy.credentials.as_ref().unwrap().password.expose_secret(), "geheim");
+    assert!(!format!("{proxy:?}").contains("geheim"));
+    for (lines, expected) in [
+        (
+            "proxy = { url = \"ftp://proxy.corp\" }",
+            "proxy.url: \"ftp://proxy.corp\" is no proxy that can be used",
+        ),
+        ("proxy = { url = \"http://a:geheim@proxy.corp\" }", "must hold no name and password"),
+        ("proxy = { username = \"leqi\" }", "proxy.url: is missing"),
+        ("proxy = { url = \"http://p:3128\", username = \"leqi\" }", "proxy.username: needs password_file"),
+        ("client_certificate = { chain = \"nowhere.pem\" }", "client_certificate.key: is missing"),
+        ("intermediates_file = \"Cargo.toml\"", "intermediates_file: is only looked at with verify"),
+        ("name_servers = [\"dns.corp\"]", "\"dns.corp\" is no name server"),
+    ] {
+        let found = errors(&with(lines));
+        assert!(found.contains(expected), "{expected}\nnot in\n{found}");
+        assert!(!found.contains("geheim"), "{found}");
+    }
 }

@@ -62,10 +62,36 @@ impl Server {
     }
 
     fn of(issued: &leqi_gateway::tls::IssuedCertificate) -> Self {
+        Self::from_pem(&issued.chain_pem, &issued.key_pem)
+    }
+
+    pub(crate) fn from_pem(chain: &str, key: &str) -> Self {
         Self {
-            chain: CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).map(Result::unwrap).collect(),
-            key: PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap(),
+            chain: CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect(),
+            key: PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
         }
+    }
+
+    /// One that asks clients for a certificate of this authority.
+    pub(crate) fn config_asking(
+        &self,
+        clients: &Authority,
+        version: &'static SupportedProtocolVersion,
+    ) -> Arc<ServerConfig> {
+        let provider = leqi_gateway::tls::provider();
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = clients.certificate_pem();
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+        let roots = Arc::new(roots);
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .unwrap();
+        Arc::new(config)
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {

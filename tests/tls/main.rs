@@ -4,6 +4,7 @@
 
 mod calls;
 mod certificates;
+mod egress;
 mod exactness;
 mod floods;
 mod listening;

@@ -4,10 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use leqi_gateway::{
     telemetry::metrics::Metrics,
-    tls::{Pin, Verify, fingerprint},
+    tls::{CertificateFiles, Pin, Verify, fingerprint},
     upstream::{Config, Phase, SendError, Upstream, UpstreamMetrics},
 };
-use rcgen::KeyPair;
+use rcgen::{CertificateParams, KeyPair};
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -214,4 +214,95 @@ fn files_and_pins_that_cannot_be_used_are_named_at_the_start() {
     assert!(start(Verify::Pinned(vec![]), None).contains("at least one pin"));
     assert!(start(Verify::Full, Some(empty)).contains("empty.pem holds no certificate"));
     assert!(start(Verify::Chain, Some(dir.path().join("absent.pem"))).contains("cannot read"));
+}
+
+/// An authority that is allowed to have one between it and the server, that one, and a server of its.
+struct Ladder {
+    root_pem: String,
+    intermediate_pem: String,
+    server: Server,
+}
+
+impl Ladder {
+    fn new() -> Self {
+        let ca = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params
+        };
+        let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let root_params = ca("Root");
+        let root = root_params.self_signed(&root_key).unwrap();
+        let root_issuer = rcgen::Issuer::new(root_params, root_key);
+        let params = ca("Between");
+        let intermediate = params.signed_by(&key, &root_issuer).unwrap();
+        let issuer = rcgen::Issuer::new(params, key);
+        let server_key = KeyPair::generate().unwrap();
+        let names = vec!["127.0.0.1".to_owned(), "platform.example".to_owned()];
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&server_key, &issuer).unwrap();
+        let server = Server::from_pem(&certificate.pem(), &server_key.serialize_pem());
+        Self { root_pem: root.pem(), intermediate_pem: intermediate.pem(), server }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_its_intermediate_is_trusted_when_it_is_given() {
+    let ladder = Ladder::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, between) = (dir.path().join("ca.pem"), dir.path().join("between.pem"));
+    std::fs::write(&ca, &ladder.root_pem).unwrap();
+    std::fs::write(&between, &ladder.intermediate_pem).unwrap();
+    let platform = Platform::friendly(Some(ladder.server.config())).await;
+    for verify in [Verify::Full, Verify::Chain] {
+        let upstream = |intermediates: Option<PathBuf>| {
+            new_upstream(&format!("https://{}", platform.address), |config| {
+                config.tls.verify = verify.clone();
+                config.tls.ca_file = Some(ca.clone());
+                config.tls.intermediates_file = intermediates;
+            })
+        };
+        let error = get(&upstream(None)).await.unwrap_err();
+        assert_eq!((error.phase, error.sent), (Phase::Tls, false), "{error}");
+        assert_eq!(get(&upstream(Some(between.clone()))).await.unwrap(), "ok");
+    }
+    // one that belongs to nobody here helps nobody
+    std::fs::write(&between, Ladder::new().intermediate_pem).unwrap();
+    let upstream = new_upstream(&format!("https://{}", platform.address), |config| {
+        (config.tls.ca_file, config.tls.intermediates_file) = (Some(ca), Some(between));
+    });
+    assert_eq!(get(&upstream).await.unwrap_err().phase, Phase::Tls);
+}
+
+#[tokio::test]
+async fn a_platform_that_asks_for_a_certificate_gets_the_configured_one() {
+    let scene = Scene::new();
+    let authority = other_authority();
+    let client = authority.issue(&["gateway.corp"], crate::certificates::now()).unwrap();
+    let files = CertificateFiles {
+        chain: scene.dir.path().join("client.pem"),
+        key: scene.dir.path().join("client.key"),
+    };
+    std::fs::write(&files.chain, &client.chain_pem).unwrap();
+    std::fs::write(&files.key, &client.key_pem).unwrap();
+    for version in [&TLS12, &TLS13] {
+        let tls = Server::named(&scene.authority).config_asking(&authority, version);
+        let platform = Platform::friendly(Some(tls)).await;
+        let upstream = |certificate: Option<CertificateFiles>| {
+            new_upstream(&format!("https://{}", platform.address), |config| {
+                config.tls.ca_file = Some(scene.ca_file());
+                config.tls.certificate = certificate;
+            })
+        };
+        assert_eq!(get(&upstream(Some(files.clone()))).await.unwrap(), "ok");
+        // in TLS 1.3 the refusal comes after the handshake
+        get(&upstream(None)).await.unwrap_err();
+        assert_eq!(platform.requests(), 1);
+    }
+    let foreign = CertificateFiles { key: files.chain.clone(), ..files };
+    let mut config = Config::new("leqi".into(), "https://127.0.0.1".parse().unwrap());
+    (config.tls.ca_file, config.tls.certificate) = (Some(scene.ca_file()), Some(foreign));
+    let metrics = UpstreamMetrics::register(&Metrics::new().unwrap()).unwrap();
+    let error = Upstream::new(config, &metrics).unwrap_err().to_string();
+    assert!(error.contains("client.pem holds no private key"), "{error}");
 }

@@ -42,7 +42,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// # Errors
 /// Why it cannot be read. [`CodecError::KeyMissing`] when it is base64 and no key was given.
 pub fn read_body(body: &[u8], key: Option<&Sm4Key>) -> Result<DecodedBody, CodecError> {
-    let trimmed = unquoted(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii());
+    let trimmed = stripped(body);
     match trimmed.first() {
         None => Err(CodecError::Empty),
         Some(b'{' | b'[') => {
@@ -64,11 +64,11 @@ pub(super) fn write_base64(key: &Sm4Key, json: &[u8]) -> String {
     STANDARD.encode(sm4::encrypt(key, json))
 }
 
-/// A body sent as a JSON string loses its quotes.
-fn unquoted(body: &[u8]) -> &[u8] {
-    match body {
+/// A body without a byte order mark, blanks around it, and the quotes of one sent as a JSON string.
+fn stripped(body: &[u8]) -> &[u8] {
+    match body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii() {
         [b'"', inside @ .., b'"'] => inside,
-        _ => body,
+        body => body,
     }
 }
 
@@ -91,10 +91,18 @@ fn decrypt_json(key: &Sm4Key, cipher: Vec<u8>) -> Result<Vec<u8>, CodecError> {
     Ok(json)
 }
 
+/// Whether a body is JSON as it is, so that no key is needed to read it.
+#[must_use]
+pub fn is_plain(body: &[u8]) -> bool {
+    matches!(stripped(body).first(), Some(b'{' | b'['))
+}
+
 /// Decodes base64, also when it is broken into lines.
 fn decode_base64(text: &[u8]) -> Result<Vec<u8>, CodecError> {
-    if !text.iter().any(u8::is_ascii_whitespace) {
-        return Ok(LENIENT.decode(text)?);
+    // most bodies are one line, and looking for breaks first costs more than decoding
+    let one_line = LENIENT.decode(text);
+    if one_line.is_ok() || !text.iter().any(u8::is_ascii_whitespace) {
+        return Ok(one_line?);
     }
     let joined: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
     Ok(LENIENT.decode(joined)?)

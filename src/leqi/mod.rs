@@ -13,7 +13,7 @@ pub mod messages;
 mod sm4;
 mod verdict;
 
-pub use body::{BodyForm, DecodedBody, read_body, write_body};
+pub use body::{BodyForm, DecodedBody, is_plain, read_body, write_body};
 pub use envelope::{Envelope, Payload, gunzip, read_envelope, write_data, write_error, write_front_door};
 pub use error::CodecError;
 pub use json::{MAX_DEPTH, check as check_json};

@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::upstream::{self, Body, BoxError};
+use crate::upstream::{self, BoxError};
 
 /// What passed of one body.
 #[derive(Clone, Debug, Default)]
@@ -128,17 +128,19 @@ impl Recording {
     }
 }
 
-/// A body that is recorded while it passes.
+/// A body that is recorded while it passes, where a recording is wanted.
 pub(super) struct Recorded<B> {
     inner: B,
-    recording: Recording,
+    recording: Option<Recording>,
 }
 
 impl<B: HttpBody> Recorded<B> {
     /// Records `inner` into `recording`.
-    pub(super) fn new(inner: B, recording: Recording) -> Self {
+    pub(super) fn new(inner: B, recording: Option<Recording>) -> Self {
         // whoever sees that there is nothing to read does not read
-        if upstream::is_at_end(&inner) {
+        if let Some(recording) = &recording
+            && upstream::is_at_end(&inner)
+        {
             recording.end();
         }
         Self { inner, recording }
@@ -157,17 +159,18 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let Some(recording) = &self.recording else { return polled };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
-                    self.recording.write(data);
+                    recording.write(data);
                 }
                 if upstream::is_at_end(&self.inner) {
-                    self.recording.end();
+                    recording.end();
                 }
             }
-            Poll::Ready(None) => self.recording.end(),
-            Poll::Ready(Some(Err(_))) => self.recording.break_off(),
+            Poll::Ready(None) => recording.end(),
+            Poll::Ready(Some(Err(_))) => recording.break_off(),
             Poll::Pending => {}
         }
         polled
@@ -191,36 +194,43 @@ pub(super) enum End {
     SourceFailed,
 }
 
+/// What remains to be waited for at the end of a body.
+pub(super) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What happens at the end of a watched body, exactly once.
-pub(super) trait OnEnd: Send {
+pub(super) trait OnEnd: Send + Unpin {
     /// Called when the end is known. The last piece is passed on after the returned future is done, so a full
-    /// queue holds back the reader.
-    fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// queue holds back the reader; `None` when there is nothing to wait for.
+    fn ended(self, end: End) -> Option<Rest>;
 
     /// Called from `drop`, where nothing can be waited for.
-    fn left(self: Box<Self>);
+    fn left(self);
 }
 
 /// A body that tells an [`OnEnd`] of its end exactly once: at the end, at an error, or when it is dropped before.
-pub(super) struct Watched {
-    inner: Body,
-    state: State,
+pub(super) struct Watched<B, E: OnEnd> {
+    inner: B,
+    state: State<E>,
 }
 
-enum State {
-    Passing(Option<Box<dyn OnEnd>>),
-    Ending { done: Pin<Box<dyn Future<Output = ()> + Send>>, last: Option<Result<Frame<Bytes>, BoxError>> },
+enum State<E> {
+    Passing(Option<E>),
+    Ending { rest: Rest, last: Option<Result<Frame<Bytes>, BoxError>> },
     Ended,
 }
 
-impl Watched {
+impl<B, E: OnEnd> Watched<B, E> {
     /// Watches `inner`.
-    pub(super) fn new(inner: Body, on_end: Box<dyn OnEnd>) -> Self {
+    pub(super) fn new(inner: B, on_end: E) -> Self {
         Self { inner, state: State::Passing(Some(on_end)) }
     }
 }
 
-impl HttpBody for Watched {
+impl<B, E> HttpBody for Watched<B, E>
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
+    E: OnEnd,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -232,8 +242,8 @@ impl HttpBody for Watched {
         loop {
             match &mut this.state {
                 State::Ended => return Poll::Ready(None),
-                State::Ending { done, last } => {
-                    std::task::ready!(done.as_mut().poll(cx));
+                State::Ending { rest, last } => {
+                    std::task::ready!(rest.as_mut().poll(cx));
                     let last = last.take();
                     this.state = State::Ended;
                     return Poll::Ready(last);
@@ -245,8 +255,13 @@ impl HttpBody for Watched {
                         Some(Err(_)) => End::SourceFailed,
                         Some(Ok(_)) | None => End::Whole,
                     };
-                    let Some(on_end) = on_end.take() else { return Poll::Ready(frame) };
-                    this.state = State::Ending { done: on_end.ended(end), last: frame };
+                    match on_end.take().and_then(|on_end| on_end.ended(end)) {
+                        Some(rest) => this.state = State::Ending { rest, last: frame },
+                        None => {
+                            this.state = State::Ended;
+                            return Poll::Ready(frame);
+                        }
+                    }
                 }
             }
         }
@@ -264,7 +279,7 @@ impl HttpBody for Watched {
     }
 }
 
-impl Drop for Watched {
+impl<B, E: OnEnd> Drop for Watched<B, E> {
     fn drop(&mut self) {
         if let State::Passing(on_end) = &mut self.state
             && let Some(on_end) = on_end.take()
@@ -281,21 +296,24 @@ mod tests {
     use http_body_util::{BodyExt, Full, StreamBody};
 
     use super::*;
+    use crate::upstream::Body;
 
     #[derive(Clone, Default)]
     struct Seen {
         whole: Arc<AtomicUsize>,
         failed: Arc<AtomicUsize>,
         left: Arc<AtomicUsize>,
+        /// Whether the end has to be waited for.
+        waits: bool,
     }
 
     impl OnEnd for Seen {
-        fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        fn ended(self, end: End) -> Option<Rest> {
             let counter = if end == End::Whole { &self.whole } else { &self.failed };
             counter.fetch_add(1, Ordering::SeqCst);
-            Box::pin(std::future::ready(()))
+            self.waits.then(|| Box::pin(tokio::task::yield_now()) as Rest)
         }
-        fn left(self: Box<Self>) {
+        fn left(self) {
             self.left.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -312,24 +330,26 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_is_told_once_for_whole_failed_and_abandoned_bodies() {
-        let seen = Seen::default();
-        let body = Watched::new(pieces(vec![Ok("ab"), Ok("c")]), Box::new(seen.clone()));
-        assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
-        assert_eq!(counts(&seen), [1, 0, 0]);
+        for waits in [false, true] {
+            let seen = Seen { waits, ..Seen::default() };
+            let body = Watched::new(pieces(vec![Ok("ab"), Ok("c")]), seen.clone());
+            assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+            assert_eq!(counts(&seen), [1, 0, 0]);
 
-        let body = Watched::new(pieces(vec![Ok("ab"), Err("gone")]), Box::new(seen.clone()));
-        assert!(body.collect().await.is_err());
-        assert_eq!(counts(&seen), [1, 1, 0]);
+            let body = Watched::new(pieces(vec![Ok("ab"), Err("gone")]), seen.clone());
+            assert!(body.collect().await.is_err());
+            assert_eq!(counts(&seen), [1, 1, 0]);
 
-        drop(Watched::new(pieces(vec![Ok("ab")]), Box::new(seen.clone())));
-        assert_eq!(counts(&seen), [1, 1, 1]);
+            drop(Watched::new(pieces(vec![Ok("ab")]), seen.clone()));
+            assert_eq!(counts(&seen), [1, 1, 1]);
+        }
     }
 
     #[tokio::test]
     async fn a_body_of_known_length_ends_with_its_last_piece() {
         let seen = Seen::default();
         let inner = Full::new(Bytes::from("abc")).map_err(|never| match never {}).boxed_unsync();
-        let mut body = Watched::new(inner, Box::new(seen.clone()));
+        let mut body = Watched::new(inner, seen.clone());
         assert!(body.frame().await.unwrap().is_ok());
         assert_eq!(counts(&seen), [1, 0, 0]);
         drop(body);
@@ -339,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn a_recording_keeps_the_head_and_digests_all() {
         let recording = Recording::new(4);
-        let body = Recorded::new(pieces(vec![Ok("abc"), Ok("def")]), recording.clone());
+        let body = Recorded::new(pieces(vec![Ok("abc"), Ok("def")]), Some(recording.clone()));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abcdef");
         let captured = recording.captured();
         assert_eq!((captured.bytes.as_ref(), captured.truncated, captured.size), (&b"abcd"[..], true, 6));

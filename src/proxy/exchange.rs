@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     Call, GatewayError, Proxy,
-    capture::{Captured, End, Recording},
+    capture::{Captured, End, Recording, Rest},
     headers,
     metrics::Outcome,
 };
@@ -155,10 +155,10 @@ impl Exchange {
     }
 
     /// Decodes the recorded request, if it was kept whole, and notes what it says.
-    pub(super) fn understood_request(&mut self, key: Option<&Sm4Key>) {
+    fn understood_request(&mut self, key: Option<&Sm4Key>) {
         self.change(|record| {
             if !record.request_truncated
-                && !record.request_body.is_empty()
+                && (key.is_some() || leqi::is_plain(&record.request_body))
                 && let Ok(decoded) = leqi::read_body(&record.request_body, key)
             {
                 extract::request(record, &decoded.json);
@@ -177,8 +177,22 @@ impl Exchange {
         self.sending();
     }
 
+    /// The key of the access unit that the call names.
+    pub(super) fn key(&self, call: &Call) -> Option<Sm4Key> {
+        self.proxy.services.registry.key_for(self.access_id(), call.route.environment)
+    }
+
+    /// Notes both bodies of a call whose answer has passed, and what they say.
+    pub(super) fn passed(&mut self, received: &Recording, key: Option<&Sm4Key>) {
+        if let Some(sent) = self.passing.take() {
+            self.requested(sent.captured());
+            self.understood_request(key);
+        }
+        self.received(received.captured(), key);
+    }
+
     /// Notes as much of a passing request body as passed until now.
-    pub(super) fn requested_by_now(&mut self) {
+    fn requested_by_now(&mut self) {
         if let Some(passing) = &self.passing {
             let captured = passing.captured();
             self.requested(captured);
@@ -219,17 +233,19 @@ impl Exchange {
         response
     }
 
-    /// Finishes with the platform's answer, which came to this end; done when its record is committed, or for reads
-    /// when it has its place in the queue.
-    pub(super) async fn finish_forwarded(mut self, end: End) {
-        let proxy = Arc::clone(&self.proxy);
+    /// Finishes with the platform's answer, which came to this end. What is given back is to be waited for: it is done
+    /// when the record is committed, or for reads when it has its place in the queue.
+    pub(super) fn finish_forwarded(mut self, end: End) -> Option<Rest> {
         let (state, outcome) = match end {
             End::Whole => (State::Complete, Outcome::Forwarded),
             End::SourceFailed => (State::Aborted, Outcome::Aborted),
         };
-        if let Some(record) = self.close(Decision::Forwarded, state, outcome) {
-            proxy.store(*record).await;
+        let mut record = self.close(Decision::Forwarded, state, outcome)?;
+        if !record.class.changes_platform() {
+            record = self.proxy.services.log.try_enqueue(record)?;
         }
+        let proxy = Arc::clone(&self.proxy);
+        Some(Box::pin(async move { proxy.store(record).await }))
     }
 
     /// Finishes with an answer of the gateway's own and gives it; done when its record is committed, or for reads
@@ -245,7 +261,7 @@ impl Exchange {
         self.requested_by_now();
         self.answered_with(&error, &response, body);
         if let Some(record) = self.close(decision, State::Complete, outcome) {
-            proxy.store(*record).await;
+            proxy.store(record).await;
         }
         response
     }
@@ -306,7 +322,7 @@ impl Drop for Exchange {
         };
         if let Some(record) = self.close(decision, State::Aborted, Outcome::Aborted) {
             let proxy = Arc::clone(&self.proxy);
-            self.proxy.tasks.spawn(async move { proxy.enqueue(*record).await });
+            self.proxy.tasks.spawn(async move { proxy.enqueue(record).await });
         }
     }
 }
@@ -314,18 +330,18 @@ impl Drop for Exchange {
 impl Proxy {
     /// Stores the record of a call that was read whole: done when it is committed if the call changes something at
     /// the platform, else when it has its place in the log's queue.
-    async fn store(&self, record: Record) {
+    async fn store(&self, record: Box<Record>) {
         if !record.class.changes_platform() {
             return self.enqueue(record).await;
         }
-        if let Err(error) = self.services.log.complete(record).await {
+        if let Err(error) = self.services.log.complete(*record).await {
             self.metrics.unstored.inc();
             tracing::error!(%error, "the record of a call could not be stored; its answer goes to the client");
         }
     }
 
     /// Puts a record into the log's queue, waiting while it is full.
-    async fn enqueue(&self, record: Record) {
+    async fn enqueue(&self, record: Box<Record>) {
         if let Err(error) = self.services.log.enqueue(record).await {
             self.metrics.unstored.inc();
             tracing::error!(%error, "a record could not be stored");

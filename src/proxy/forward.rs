@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response, header, request, response};
+use http::{HeaderMap, Request, Response, header, request, response};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 
@@ -20,13 +20,9 @@ const DISCARDED: usize = 64 << 20;
 /// For how long they are taken.
 const DISCARD_TIME: Duration = Duration::from_secs(10);
 
-/// The request as it goes upstream: path, query, body and end-to-end headers as they came.
+/// The request as it goes upstream: path, query, body and end-to-end headers as they came; the upstream sets `Host`.
 pub(super) fn upstream_request(call: &Call, mut head: request::Parts, body: Body) -> Request<Body> {
-    let authority = HeaderValue::from_str(call.route.upstream.authority());
-    match authority {
-        Ok(authority) => headers::for_upstream(&mut head.headers, &authority),
-        Err(_) => headers::strip_hop_by_hop(&mut head.headers),
-    }
+    headers::strip_hop_by_hop(&mut head.headers);
     head.uri = http::Uri::from(call.target.clone());
     head.version = http::Version::HTTP_11;
     Request::from_parts(head, body)

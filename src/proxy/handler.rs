@@ -1,7 +1,7 @@
 //! The life of a call: **open exchange → admit → resolve route → read and decode → reserve credit → forward →
 //! observe and settle → record → answer.**
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header, request};
@@ -15,9 +15,9 @@ use super::{
     forward::{self, Read},
     gate::Passed,
     headers,
+    passing::Passing,
 };
 use crate::{
-    leqi::Sm4Key,
     listener::{Peer, Refusal},
     upstream::{Body, BoxError},
 };
@@ -51,18 +51,34 @@ impl Proxy {
         }
         let call = match call {
             Ok(call) => call,
-            Err(error) => return exchange.finish_with(error).await,
+            Err(error) => return Box::pin(exchange.finish_with(error)).await,
         };
         exchange.resolved(&call);
         if let Err(error) = check_sandbox_flag(&call, &mut head.headers) {
-            return exchange.finish_with(error).await;
+            return Box::pin(exchange.finish_with(error)).await;
         }
         if streams {
             return match forward::gather(&head.headers, body).await {
                 Ok(body) => self.stream(exchange, call, head, body).await,
-                Err(error) => exchange.finish_with(error).await,
+                Err(error) => Box::pin(exchange.finish_with(error)).await,
             };
         }
+        // boxed, as every rarer way is, so that the future of a call that streams stays small
+        Box::pin(self.hold(exchange, call, head, body)).await
+    }
+
+    /// A call whose body must be known whole before it is sent.
+    async fn hold<B>(
+        self: Arc<Self>,
+        exchange: Exchange,
+        call: Call,
+        head: request::Parts,
+        body: B,
+    ) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let bytes = match forward::read_request(&head.headers, body, call.config.buffer_limit).await {
             Ok(bytes) => bytes,
             Err(error) => return exchange.finish_with(error).await,
@@ -84,36 +100,32 @@ impl Proxy {
         head: request::Parts,
         body: Body,
     ) -> Response<Body> {
-        let recording = || match exchange.is_recorded() {
-            true => Recording::new(self.services.log.body_limit()),
-            false => Recording::of_nothing(),
-        };
-        let (sent, received) = (recording(), recording());
+        let limit = self.services.log.body_limit();
+        let sent = if exchange.is_recorded() { Recording::new(limit) } else { Recording::of_nothing() };
+        let received = exchange.is_recorded().then(|| Recording::new(limit));
         let is_head = head.method == Method::HEAD;
-        let body = Recorded::new(body, sent.clone()).boxed_unsync();
+        let body = Recorded::new(body, Some(sent.clone())).boxed_unsync();
         let request = forward::upstream_request(&call, head, body);
         exchange.streaming(sent.clone());
         let response = match call.route.upstream.send(request).await {
             Ok(response) => response,
-            Err(error) => {
-                if sent.is_broken() {
-                    // the client is gone; the platform did nothing wrong
-                    return GatewayError::ClientBody(error.to_string()).answer(exchange.id()).0;
-                }
-                return exchange.finish_with(forward::failure(&error)).await;
+            Err(error) if sent.is_broken() => {
+                // the client is gone; the platform did nothing wrong
+                return GatewayError::ClientBody(error.to_string()).answer(exchange.id()).0;
             }
+            Err(error) => return Box::pin(exchange.finish_with(forward::failure(&error))).await,
         };
         let (head, body) = response.into_parts();
         exchange.answered(&head);
-        let passing_key = || self.services.registry.key_for(exchange.access_id(), call.route.environment);
-        let key = exchange.is_recorded().then(passing_key).flatten();
-        let passing = Passing { exchange, key, received: received.clone() };
+        let passing = Passing::of(exchange, &call, received.clone());
         if is_head || body.is_end_stream() {
-            passing.finish(End::Whole).await;
+            if let Some(rest) = passing.ended(End::Whole) {
+                rest.await;
+            }
             return forward::client_response(&call, head, body);
         }
-        let body = Recorded::new(body, received).boxed_unsync();
-        forward::client_response(&call, head, Watched::new(body, Box::new(passing)).boxed_unsync())
+        let body = Watched::new(Recorded::new(body, received), passing);
+        forward::client_response(&call, head, body.boxed_unsync())
     }
 
     /// A call that changes something or tells the gateway's books something: read, reserve, store the intent, send,
@@ -167,16 +179,18 @@ impl Proxy {
                 exchange
                     .received(Captured::whole(&bytes, self.services.log.body_limit()), passed.key.as_ref());
                 self.settle_answer(&mut exchange, call, passed, &head, &bytes).await;
-                exchange.finish_forwarded(End::Whole).await;
+                if let Some(rest) = exchange.finish_forwarded(End::Whole) {
+                    rest.await;
+                }
                 forward::client_response(call, head, forward::full(bytes))
             }
             Read::Large(body) => {
                 exchange.noted("the answer is larger than the gateway reads and was passed on unread");
                 self.settle_unclear(&exchange, call, passed).await;
-                let received = Recording::new(self.services.log.body_limit());
-                let body = Recorded::new(body, received.clone()).boxed_unsync();
-                let unread = Unread { exchange, received };
-                forward::client_response(call, head, Watched::new(body, Box::new(unread)).boxed_unsync())
+                let received = Some(Recording::new(self.services.log.body_limit()));
+                let unread = Passing::unread(exchange, received.clone());
+                let body = Watched::new(Recorded::new(body, received), unread);
+                forward::client_response(call, head, body.boxed_unsync())
             }
             Read::Broken(error) => {
                 self.settle_unclear(&exchange, call, passed).await;
@@ -222,65 +236,5 @@ fn check_sandbox_flag(call: &Call, headers: &mut HeaderMap) -> Result<(), Gatewa
             headers.remove(headers::SANDBOX_FLAG);
             Ok(())
         }
-    }
-}
-
-/// A streamed call whose answer is on its way to the client.
-struct Passing {
-    exchange: Exchange,
-    key: Option<Sm4Key>,
-    received: Recording,
-}
-
-impl Passing {
-    async fn finish(self, end: End) {
-        self.complete().finish_forwarded(end).await;
-    }
-
-    /// Notes both bodies as far as they passed.
-    fn complete(self) -> Exchange {
-        let Self { mut exchange, key, received } = self;
-        if !exchange.is_recorded() {
-            exchange.ended();
-            return exchange;
-        }
-        exchange.requested_by_now();
-        exchange.understood_request(key.as_ref());
-        exchange.received(received.captured(), key.as_ref());
-        exchange
-    }
-}
-
-impl OnEnd for Passing {
-    fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.finish(end))
-    }
-
-    fn left(self: Box<Self>) {
-        drop(self.complete());
-    }
-}
-
-/// A call whose answer is too large to be read, on its way to the client.
-struct Unread {
-    exchange: Exchange,
-    received: Recording,
-}
-
-impl Unread {
-    fn complete(self) -> Exchange {
-        let Self { mut exchange, received } = self;
-        exchange.received(received.captured(), None);
-        exchange
-    }
-}
-
-impl OnEnd for Unread {
-    fn ended(self: Box<Self>, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.complete().finish_forwarded(end))
-    }
-
-    fn left(self: Box<Self>) {
-        drop(self.complete());
     }
 }

@@ -14,6 +14,7 @@ mod headers;
 mod location;
 mod metrics;
 mod observe;
+mod passing;
 mod path;
 mod route;
 

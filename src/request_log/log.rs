@@ -114,9 +114,17 @@ impl RequestLog {
     ///
     /// # Errors
     /// When the log is closed.
-    pub async fn enqueue(&self, mut record: Record) -> Result<(), LogError> {
+    pub async fn enqueue(&self, record: impl Into<Box<Record>>) -> Result<(), LogError> {
+        let mut record = record.into();
         self.prepare(&mut record);
         self.queue.push(record).await
+    }
+
+    /// The same without waiting: the record comes back when the queue is full or closed.
+    #[must_use = "a record that comes back is not written yet"]
+    pub fn try_enqueue(&self, mut record: Box<Record>) -> Option<Box<Record>> {
+        self.prepare(&mut record);
+        self.queue.try_push(record)
     }
 
     /// Records that fit the filter, newest first, older than the cursor, at most `limit` (1 to 1000).

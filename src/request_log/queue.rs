@@ -22,7 +22,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 const TRIES: u32 = 3;
 
 /// A record with its share of the queue.
-type Queued = (Record, OwnedSemaphorePermit);
+type Queued = (Box<Record>, OwnedSemaphorePermit);
 
 pub(super) struct Queue {
     room: Arc<Semaphore>,
@@ -52,7 +52,17 @@ impl Queue {
         }
     }
 
-    pub(super) async fn push(&self, record: Record) -> Result<(), LogError> {
+    /// Puts a record into the queue if there is room; else it comes back.
+    pub(super) fn try_push(&self, record: Box<Record>) -> Option<Box<Record>> {
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(self.cost(&record)) else {
+            return Some(record);
+        };
+        let Some(sender) = self.entry.upgrade() else { return Some(record) };
+        self.metrics.queued_bytes.add(bytes_of(&permit));
+        sender.send((record, permit)).err().map(|refused| refused.0.0)
+    }
+
+    pub(super) async fn push(&self, record: Box<Record>) -> Result<(), LogError> {
         let permit = self.permit(self.cost(&record)).await?;
         let sender = self.entry.upgrade().ok_or(LogError::Closed)?;
         self.metrics.queued_bytes.add(bytes_of(&permit));
@@ -117,7 +127,8 @@ impl Worker {
     async fn run(self, mut receiver: mpsc::UnboundedReceiver<Queued>) {
         let mut waiting = Vec::with_capacity(self.batch);
         while receiver.recv_many(&mut waiting, self.batch).await > 0 {
-            let (records, permits): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
+            let (records, permits): (Vec<_>, Vec<_>) =
+                waiting.drain(..).map(|(record, permit)| (*record, permit)).unzip();
             self.write(records.into()).await;
             self.metrics.queued_bytes.sub(permits.iter().map(bytes_of).sum());
         }

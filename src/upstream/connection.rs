@@ -16,7 +16,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{io::Written, metrics::Counted, request_body::RequestBody, slot::Slot};
+use super::{
+    io::Written, metrics::Counted, request_body::RequestBody, slot::Slot, standstill::StandstillWatch,
+};
 
 type Request = http::Request<RequestBody>;
 
@@ -36,6 +38,7 @@ pub(super) struct Connection {
     dies: Instant,
     /// How long the platform said that it keeps it.
     peer_keeps: Option<Duration>,
+    watch: StandstillWatch,
 }
 
 /// What a connection holds until its socket is closed: its place in the pool and in the metric of open ones.
@@ -62,7 +65,14 @@ impl Connection {
             // whoever sends or reads hears of the error; with nobody there it is a kept connection that ended
             let _ = connection.await;
         });
-        Ok(Self { sender, driver, written, dies: Instant::now() + max_age, peer_keeps: None })
+        Ok(Self {
+            sender,
+            driver,
+            written,
+            dies: Instant::now() + max_age,
+            peer_keeps: None,
+            watch: StandstillWatch::default(),
+        })
     }
 
     /// Waits until the connection can take a request; false when it has ended.
@@ -92,6 +102,16 @@ impl Connection {
         let keeps =
             self.peer_keeps.map_or(idle_timeout, |peer| idle_timeout.min(peer.saturating_sub(MARGIN)));
         (now + keeps).min(self.dies)
+    }
+
+    /// Its watch, to be given back with [`Self::put_watch`] when the answer is there.
+    pub(super) fn take_watch(&mut self) -> StandstillWatch {
+        std::mem::take(&mut self.watch)
+    }
+
+    /// Gives the watch back for the next call.
+    pub(super) fn put_watch(&mut self, watch: StandstillWatch) {
+        self.watch = watch;
     }
 
     /// Bytes that the socket has taken so far, of everything.

@@ -86,6 +86,16 @@ impl Upstream {
             },
             new @ Grant::New(_) => new,
         };
+        // boxed: the future of a call on a kept connection is moved about and should not carry this with it
+        Box::pin(self.exchange_on_new(grant, request, patience)).await
+    }
+
+    async fn exchange_on_new(
+        &self,
+        grant: Grant,
+        request: Request<RequestBody>,
+        patience: Patience<'_>,
+    ) -> Result<(Response<Incoming>, Connection), Failure> {
         let connection = match grant {
             Grant::Kept(connection) => connection,
             Grant::New(slot) => within(patience.deadline, self.connector.connect(slot)).await?,
@@ -118,26 +128,21 @@ async fn attempt(
     patience: Patience<'_>,
 ) -> Attempt {
     let before = connection.written();
+    let mut watch = connection.take_watch();
     let answer = tokio::select! {
         answer = connection.try_send(request) => answer,
-        () = standstill(patience.progress, patience.response) => {
-            return given_up(too_slow(patience), connection, before).await;
+        () = watch.still(patience.progress, patience.response) => {
+            return Box::pin(given_up(too_slow(patience), connection, before)).await;
         }
-        failure = missed(patience.deadline) => return given_up(failure, connection, before).await,
+        failure = missed(patience.deadline) => return Box::pin(given_up(failure, connection, before)).await,
     };
     match answer {
         Ok(answer) => {
+            connection.put_watch(watch);
             connection.heed(answer.headers());
             Attempt::Answered(answer, connection)
         }
-        Err(error) => failed(*error, connection, before, patience.progress).await,
-    }
-}
-
-/// Ends when the request's body has not moved, or after its end no answer has come, for so long.
-async fn standstill(progress: &Progress, limit: Duration) {
-    while let Some(left) = limit.checked_sub(progress.still_for()).filter(|left| !left.is_zero()) {
-        tokio::time::sleep(left).await;
+        Err(error) => Box::pin(failed(*error, connection, before, patience.progress)).await,
     }
 }
 

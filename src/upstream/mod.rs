@@ -27,6 +27,7 @@ mod resolver;
 mod response_body;
 mod secure;
 mod slot;
+mod standstill;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 

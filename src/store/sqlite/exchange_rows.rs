@@ -98,7 +98,7 @@ fn bind_begun<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {
         .bind(record.using_id.as_deref())
         .bind(record.tax_no.as_ref().map(TaxNo::as_str))
         .bind(record.client_tid.as_deref())
-        .bind(serde_json::json!(record.request_headers).to_string())
+        .bind(json_text(&record.request_headers))
         .bind(signed(record.request_size))
         .bind(record.request_sha256.map(|digest| digest.to_vec()))
         .bind(record.serial.as_deref())
@@ -108,7 +108,7 @@ fn bind_begun<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {
 fn bind_ended<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {
     query
         .bind(record.finished_at.map(jiff::Timestamp::as_microsecond))
-        .bind(serde_json::json!(record.response_headers).to_string())
+        .bind(json_text(&record.response_headers))
         .bind(signed(record.response_size))
         .bind(record.response_sha256.map(|digest| digest.to_vec()))
         .bind(record.status.map(i64::from))
@@ -125,8 +125,13 @@ fn bind_ended<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {
         .bind(record.state.as_str())
         .bind(record.upstream_us.map(signed))
         .bind(record.gateway_us.map(signed))
-        .bind(serde_json::json!(record.invoice_nos).to_string())
+        .bind(json_text(&record.invoice_nos))
         .bind(record.response_truncated)
+}
+
+fn json_text(list: &impl serde::Serialize) -> String {
+    // lists of texts always are JSON
+    serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
 }
 
 fn signed(number: u64) -> i64 {

@@ -39,7 +39,11 @@ impl Captured {
 /// Writes down what passes.
 struct Tape {
     limit: usize,
-    chunks: Vec<Bytes>,
+    /// What was kept, as it came while that is one piece.
+    bytes: Bytes,
+    /// What was kept, copied together from its second piece on: the pieces themselves would each hold the whole buffer
+    /// that they were read into.
+    joined: BytesMut,
     kept: usize,
     size: u64,
     /// None where nothing but the end is of interest.
@@ -51,7 +55,8 @@ struct Tape {
 impl Tape {
     fn new(limit: usize) -> Self {
         let digest = Some(digest::Context::new(&digest::SHA256));
-        Self { limit, chunks: Vec::new(), kept: 0, size: 0, digest, ended: false, broken: false }
+        let (bytes, joined) = (Bytes::new(), BytesMut::new());
+        Self { limit, bytes, joined, kept: 0, size: 0, digest, ended: false, broken: false }
     }
 
     fn write(&mut self, data: &Bytes) {
@@ -61,21 +66,21 @@ impl Tape {
         let room = self.limit - self.kept;
         if room > 0 && !data.is_empty() {
             let part = data.slice(..data.len().min(room));
+            if self.kept == 0 {
+                self.bytes = part.clone();
+            } else {
+                self.joined.extend_from_slice(&std::mem::take(&mut self.bytes));
+                self.joined.extend_from_slice(&part);
+            }
             self.kept += part.len();
-            self.chunks.push(part);
         }
     }
 
-    fn captured(&self) -> Captured {
-        let bytes = match self.chunks.as_slice() {
-            [] => Bytes::new(),
-            [one] => one.clone(),
-            many => {
-                let mut joined = BytesMut::with_capacity(self.kept);
-                many.iter().for_each(|chunk| joined.extend_from_slice(chunk));
-                joined.freeze()
-            }
-        };
+    fn captured(&mut self) -> Captured {
+        if !self.joined.is_empty() {
+            self.bytes = std::mem::take(&mut self.joined).freeze();
+        }
+        let bytes = self.bytes.clone();
         let digest = self.digest.as_ref().filter(|_| self.ended);
         let sha256 = digest.map(|digest| {
             let mut sha256 = [0; 32];

@@ -28,6 +28,10 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// platform's end of it.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// Bytes of an answer that are read at once, and the most that its head may have. Each of many large answers that flow
+/// at the pace of their readers holds so much, so hyper's 400 KiB would be too many.
+const BUFFER: usize = 16 << 10;
+
 /// A connection that is in use or kept for the next call.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -58,6 +62,7 @@ impl Connection {
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .max_headers(256)
+            .max_buf_size(BUFFER)
             .handshake(TokioIo::new(stream))
             .await?;
         let driver = tokio::spawn(async move {

@@ -23,6 +23,7 @@ mod scripts;
 mod scripts_upstream;
 mod site;
 mod smuggling;
+mod streaming;
 mod table;
 mod tools;
 mod trust;

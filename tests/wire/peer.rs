@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
 };
@@ -19,10 +19,18 @@ pub(crate) enum Then {
     Keep,
 }
 
+/// What reached a peer.
+#[derive(Debug, Default)]
+struct Seen {
+    connections: AtomicUsize,
+    ended: AtomicUsize,
+    requests: Mutex<Vec<String>>,
+}
+
 /// It ends when dropped.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    requests: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Seen>,
     stopped: Arc<AtomicBool>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -36,23 +44,24 @@ impl Peer {
     ) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        let (requests, stopped): (Arc<Mutex<Vec<String>>>, _) =
-            (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let (seen, stopped) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
         let script: Arc<Script> = Arc::new(script);
-        let (noted, stop) = (Arc::clone(&requests), Arc::clone(&stopped));
+        let (noted, stop) = (Arc::clone(&seen), Arc::clone(&stopped));
         let accepting = std::thread::spawn(move || {
             for stream in socket.incoming().map_while(Result::ok) {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
-                let (script, requests) = (Arc::clone(&script), Arc::clone(&noted));
+                noted.connections.fetch_add(1, Ordering::SeqCst);
+                let (script, seen) = (Arc::clone(&script), Arc::clone(&noted));
                 std::thread::spawn(move || {
                     // the gateway may hang up at any time, which is what some tests are about
-                    let _ = converse(stream, &*script, &requests);
+                    let _ = converse(stream, &*script, &seen.requests);
+                    seen.ended.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { address, requests, stopped, accepting: Some(accepting) }
+        Self { address, seen, stopped, accepting: Some(accepting) }
     }
 
     /// An upstream and a route to it: `/NAME/access/…` is `{base}/access/…` here.
@@ -66,7 +75,17 @@ impl Peer {
 
     /// The heads and bodies of the requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.seen.requests.lock().unwrap().clone()
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that have ended.
+    pub(crate) fn ended(&self) -> usize {
+        self.seen.ended.load(Ordering::SeqCst)
     }
 }
 

@@ -27,6 +27,9 @@ fn save_bodies_sql(table: &str) -> [String; 3] {
     })
 }
 
+/// Bytes of bodies in one statement: the driver copies all that is bound, and many large bodies may end at once.
+const STATEMENT_BYTES: usize = 4 << 20;
+
 /// The tables of the request log.
 pub(super) struct Exchanges(pub(super) Database);
 
@@ -75,7 +78,12 @@ async fn save_bodies<'r>(
     let bodies: Vec<_> = bodies.filter(|(_, body)| !body.is_empty()).collect();
     let mut rest = bodies.as_slice();
     while !rest.is_empty() {
-        let (place, size) = rows::next_size(rest.len());
+        let mut bytes = 0;
+        let light = rest.iter().take(rows::SIZES[0]).take_while(|(_, body)| {
+            bytes += body.len();
+            bytes <= STATEMENT_BYTES
+        });
+        let (place, size) = rows::next_size(light.count().max(1));
         let (now, later) = rest.split_at(size);
         rest = later;
         let mut query = sqlx::query(sql[place].as_str());

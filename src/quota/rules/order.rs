@@ -5,12 +5,12 @@ use jiff::Timestamp;
 
 use super::{
     Mark, account_or_new, observe,
-    transfer::{UNCLEAR, open, signed},
+    transfer::{UNCLEAR, open, signed, take_off_again},
 };
 use crate::{
     domain::{Money, TaxNo},
     leqi::messages::{Direction, QuotaBalance, QuotaTransfer},
-    store::ledger::{Account, AccountKey, Books, Transfer, TransferState},
+    store::ledger::{Account, AccountKey, Books, Transfer, TransferState, Way},
 };
 
 /// What is to be done for an order.
@@ -73,6 +73,13 @@ pub fn resume_own(books: &mut Books, issuer: &TaxNo, key: &AccountKey, now: Time
         books.put_transfer(Transfer { state: TransferState::Expired, at: now, ..open });
         return None;
     }
+    if open.way == Way::Return && !take_off_again(books, &open, now) {
+        // a balance gave its credit back and invoices hold that now: it must not be returned any more
+        let text = Some("the credit was used meanwhile".to_owned());
+        books.put_transfer(Transfer { state: TransferState::Expired, text, at: now, ..open });
+        return None;
+    }
+    let open = books.transfer(&open.serial).cloned().unwrap_or(open);
     let again = Transfer { code: Some(UNCLEAR.to_owned()), at: now, ..open };
     books.put_transfer(again.clone());
     Some(again)

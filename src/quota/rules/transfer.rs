@@ -48,7 +48,13 @@ pub fn begin_transfer(
     match known.state {
         // nothing of it is booked: as if it were new
         TransferState::Refused => open(books, request, key, now),
-        TransferState::Open => books.put_transfer(Transfer { code: Some(UNCLEAR.to_owned()), ..known }),
+        TransferState::Open => {
+            if known.way == Way::Return {
+                take_off_again(books, &known, now);
+            }
+            let known = books.transfer(&request.serial).cloned().unwrap_or(known);
+            books.put_transfer(Transfer { code: Some(UNCLEAR.to_owned()), ..known });
+        }
         TransferState::Done | TransferState::Expired => {}
     }
     Ok(())
@@ -67,6 +73,27 @@ pub(super) fn open(books: &mut Books, request: &QuotaTransfer, key: &AccountKey,
     }
     let epoch = account_or_new(books, key, now).epoch;
     books.put_transfer(Transfer { booked, before, epoch, ..unknown(request, key.clone(), now) });
+}
+
+/// A balance that was seen while a return was open may have put its credit back, which the platform will take when the
+/// return arrives at last: it is taken off again before that. Whether there is so much to take off.
+pub(super) fn take_off_again(books: &mut Books, open: &Transfer, now: Timestamp) -> bool {
+    let Some(account) = books.account(&open.key) else { return true };
+    if account.epoch == open.epoch {
+        return true;
+    }
+    if account.available() < open.amount {
+        return false;
+    }
+    let booked = signed(Way::Return, open.amount);
+    change_transfer(books, &open.key, now, |account| {
+        add(account, booked);
+        account.stale = true;
+        account.epoch += 1;
+    });
+    let epoch = account_or_new(books, &open.key, now).epoch;
+    books.put_transfer(Transfer { booked, epoch, ..open.clone() });
+    true
 }
 
 /// Follows a successful answer; the same serial counts once. `mark` stands in for a transfer that was not noted

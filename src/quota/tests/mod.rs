@@ -1,6 +1,7 @@
 //! The rules one by one, the service on a real database, and both against a naive model.
 
 mod claims;
+mod history;
 mod model;
 mod observations;
 mod office;
@@ -25,7 +26,8 @@ use crate::{
 const ISSUER: &str = "91350100M000100Y43";
 
 fn issuer() -> TaxNo {
-    TaxNo::parse(ISSUER).unwrap()
+    static PARSED: std::sync::LazyLock<TaxNo> = std::sync::LazyLock::new(|| TaxNo::parse(ISSUER).unwrap());
+    PARSED.clone()
 }
 
 fn number(n: u64) -> InvoiceNo {

@@ -188,3 +188,16 @@ fn an_unclear_return_that_was_noted_stays_taken_off_and_the_rest_may_be_used() {
     desk.balance(1000, 1000);
     assert_eq!(desk.figures(), (400, 600, 0));
 }
+
+#[test]
+fn a_return_that_arrives_after_a_balance_has_put_it_back_is_taken_off_before_it_is_sent_again() {
+    let mut desk = Desk::with_credit(1000);
+    desk.begin("A", Direction::Return, 400);
+    desk.unclear("A", Direction::Return, 400);
+    desk.balance(1000, 1000);
+    assert_eq!(desk.figures(), (1000, 0, 0));
+    let again = desk.begin("A", Direction::Return, 400);
+    assert_eq!(desk.figures(), (600, 0, 0));
+    assert_eq!(desk.transfer("A", Direction::Return, 400, &again), Observed::Applied);
+    assert_eq!(desk.figures(), (600, 0, 0));
+}

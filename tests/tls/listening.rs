@@ -212,11 +212,14 @@ async fn a_client_without_tls_on_a_tls_port_is_dropped_and_counted() {
 
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_head_is_dropped() {
-    let line = Line::start(None, |config| config.header_timeout = Duration::from_millis(100)).await;
+    let line = Line::start(None, |config| config.header_timeout = Duration::from_secs(1)).await;
     let mut client = TcpStream::connect(line.address).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+    // the handler is told, so that it may say why
+    line.let_go.notify_one();
     assert!(ends(&mut client).await);
-    assert_eq!(line.begun.load(Ordering::SeqCst), 0);
+    let refused = "requests_refused_total{listener=\"data\",reason=\"head_too_slow\"} 1";
+    eventually("it is counted", || async { line.has_metric(refused) }).await;
 }
 
 #[tokio::test]

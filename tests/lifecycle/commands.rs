@@ -68,3 +68,24 @@ fn status_shows_what_runs_and_errors_say_what_to_do() {
     assert_eq!(code, Some(1));
     assert!(err.contains("cannot connect to 127.0.0.1:1"), "{err}");
 }
+
+#[test]
+fn jobs_are_listed_and_run_and_the_exit_code_says_how_they_ended() {
+    let stand = Stand::start("");
+    let url = format!("http://{}", stand.gateway.admin);
+    let jobs = |arguments: &[&str]| {
+        said(&run(&stand, &[&["jobs"], arguments, &["--url", &url, "--token-file", "token"]].concat()))
+    };
+    let (code, out, err) = jobs(&["run", "audit"]);
+    assert_eq!((code, out.as_str()), (Some(0), "audit: ok (done 2, failed 0, nothing 0)\n"), "{err}");
+    let (code, out, err) = jobs(&["list"]);
+    assert_eq!(code, Some(0), "{err}");
+    let audit = out.lines().find(|line| line.starts_with("audit ")).unwrap();
+    assert!(audit.contains("daily at 04:15") && audit.contains(" ok "), "{out}");
+    let (_, out, _) = jobs(&["list", "--output", "json"]);
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 8, "{list}");
+    let (code, _, err) = jobs(&["run", "nonsense"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("nonsense"), "{err}");
+}

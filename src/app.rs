@@ -58,6 +58,15 @@ pub struct Surroundings {
     pub sockets: Inherited,
 }
 
+/// How a gateway has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every call was finished, or the drain's time was over.
+    Drained,
+    /// At once; calls in flight were left.
+    Forced,
+}
+
 /// The parts of a started gateway that the demonstration and tests look into.
 #[derive(Clone)]
 pub struct Parts {
@@ -186,7 +195,7 @@ impl App {
 
     /// Serves until the drain is ordered, finishes the calls in flight, and flushes the log. When the end is forced,
     /// only what is queued already is written.
-    pub async fn run(self, shutdown: Shutdown) {
+    pub async fn run(self, shutdown: Shutdown) -> Ended {
         let Self {
             data,
             admin,
@@ -235,6 +244,7 @@ impl App {
             tracing::error!(%error, "the ops listener ended badly");
         }
         tracing::info!("stopped");
+        if shutdown.phase() == Phase::Forced { Ended::Forced } else { Ended::Drained }
     }
 }
 

@@ -59,11 +59,12 @@ impl Reloader {
         let data = self.plane.gates.iter().map(|gate| &gate.settings);
         let data = data.zip(config.listen.iter_mut().map(|listen| &mut listen.listener));
         let all = data.chain([(&self.plane.admin, &mut config.admin)]);
-        self.certificates.not_after.reset();
         for (settings, listener) in all {
             self.renew(settings, listener, said).await;
             if let Some(tls) = &listener.tls {
                 self.tell_expiry(settings.address(), tls, said);
+            } else {
+                self.forget(settings.address(), 0, said);
             }
         }
         config.reload.watch_certificates
@@ -96,7 +97,20 @@ impl Reloader {
         }
     }
 
+    /// What a listener does not have any more is not shown any more.
+    fn forget(&self, address: SocketAddr, kept: usize, said: &mut Said) {
+        said.expiring.retain(|(of, index), _| {
+            let stays = *of != address || *index < kept;
+            if !stays {
+                // an error would say that it is gone already
+                let _ = self.certificates.not_after.remove_label_values(&[of.to_string(), index.to_string()]);
+            }
+            stays
+        });
+    }
+
     fn tell_expiry(&self, address: SocketAddr, tls: &ServerTls, said: &mut Said) {
+        self.forget(address, tls.not_after().len(), said);
         let now = self.clock.now();
         for (index, not_after) in tls.not_after().iter().enumerate() {
             let labels = [address.to_string(), index.to_string()];

@@ -9,7 +9,7 @@ use super::{
     signals::{Hangup, Signals},
 };
 use crate::{
-    app::{App, Surroundings},
+    app::{App, Ended, Surroundings},
     clock::Clock,
     config::{Config, Loaded, Source},
     listener::Inherited,
@@ -20,7 +20,7 @@ use crate::{
 /// Run the gateway
 ///
 /// Prints `ready` with the addresses on standard output once every port is open. SIGTERM or SIGINT drains: calls in
-/// flight are finished and the request log is flushed; a second signal ends at once. SIGHUP takes over the
+/// flight are finished and the request log is flushed; a second signal ends at once, with exit code 1. SIGHUP takes over the
 /// configuration as it is now, or says in the log why not. Sockets and notifications of systemd are used when given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: leqi-gateway serve --config /etc/leqi-gateway/gateway.toml")]
@@ -61,9 +61,14 @@ async fn serve(source: Source, loaded: Loaded, sockets: Inherited) -> anyhow::Re
     output::line(&format!("ready {addresses}"));
     let (trigger, shutdown) = shutdown::channel();
     let watching = [tokio::spawn(stop.escalate(trigger)), tokio::spawn(hangup.reload(app.reloader()))];
-    app.run(shutdown).await;
+    let ended = app.run(shutdown).await;
     watching.iter().for_each(JoinHandle::abort);
-    Ok(())
+    match ended {
+        Ended::Drained => Ok(()),
+        Ended::Forced => anyhow::bail!(
+            "ended at once by a second signal; calls that were in flight are marked interrupted at the next start"
+        ),
+    }
 }
 
 /// Lets the process open as many files as it is allowed to: each call holds a connection on both sides.

@@ -19,6 +19,7 @@ mod load;
 mod manager;
 mod reload;
 mod stand;
+mod stop;
 
 use tokio::sync::Mutex;
 

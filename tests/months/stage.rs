@@ -10,7 +10,7 @@ use http::Request;
 use http_body_util::Full;
 use jiff::Timestamp;
 use leqi_gateway::{
-    app::{Addresses, App, Parts, Surroundings},
+    app::{Addresses, App, Ended, Parts, Surroundings},
     clock::Clock,
     config::Config,
     domain::{Money, parse_beijing},
@@ -41,7 +41,7 @@ struct Gateway {
     parts: Parts,
     token: String,
     stop: Trigger,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<Ended>,
 }
 
 impl Stage {

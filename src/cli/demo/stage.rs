@@ -79,7 +79,9 @@ impl Stage {
         let app = Box::pin(App::start(loaded, clock.clone(), around)).await?;
         let (addresses, parts) = (app.addresses().clone(), app.parts());
         let (stop, shutdown) = shutdown::channel();
-        let serving = tokio::spawn(async move { app.run(shutdown).await });
+        let serving = tokio::spawn(async move {
+            app.run(shutdown).await;
+        });
 
         let token = parts.tokens.create("demo", TokenRole::Admin, "demo").await?;
         let api = ApiClient::new(Http::plain(addresses.admin.0), &token);

@@ -71,11 +71,13 @@ async fn serve(source: Source, loaded: Loaded, sockets: Inherited) -> anyhow::Re
     }
 }
 
-/// Lets the process open as many files as it is allowed to: each call holds a connection on both sides.
+/// Lets the process open as many files as it is allowed to: its clients' connections, and those to the platform.
 fn raise_open_files(config: &Config) {
     const BESIDES: usize = 200;
     let clients: usize = config.listen.iter().map(|listen| listen.listener.max_connections).sum();
-    let wanted = u64::try_from(clients.saturating_mul(2).saturating_add(BESIDES)).unwrap_or(u64::MAX);
+    let platform: usize = config.upstreams.iter().map(|upstream| upstream.max_connections).sum();
+    let wanted = clients.saturating_add(platform).saturating_add(BESIDES);
+    let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
     match rlimit::increase_nofile_limit(rlimit::INFINITY) {
         Ok(limit) if limit < wanted => {
             tracing::warn!(

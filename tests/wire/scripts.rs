@@ -122,6 +122,15 @@ pub(crate) fn script(row: Row) -> Script {
                 answer(site, site.gateway.plain, &format!("x-large: {}\r\n\r\n", "a".repeat(70_000)))
             })
         },
+        R::HeadSlow => Script {
+            status: 408,
+            ..turned_away(
+                "GW-SLOW",
+                "请求头未在规定时间内发完",
+                || listening("header_timeout = \"300ms\""),
+                |site| answer(site, site.gateway.listeners[2], "x-slow: "),
+            )
+        },
         R::InvoiceAmount => refused("GW-INVOICE-AMOUNT", "hjje", |site| {
             let mut list = invoices(site, 50);
             list.iter_mut().for_each(|invoice| invoice["hjje"] = json!("999999999999999.99"));

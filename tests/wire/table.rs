@@ -27,6 +27,7 @@ rows! {
     Client = a_client_that_is_not_allowed,
     Framing = a_request_that_can_be_read_in_two_ways,
     HeadLarge = a_head_that_is_too_large,
+    HeadSlow = a_head_that_never_ends,
     InvoiceAmount = an_amount_beyond_what_can_be_booked,
     InvoiceDate = an_invoice_of_a_month_to_come,
     InvoiceCount = too_many_invoices_in_one_upload,
@@ -78,7 +79,7 @@ fn row_of(error: &GatewayError) -> Option<Row> {
         GatewayError::ClientDenied => Row::Client,
         GatewayError::ClientSlow => Row::Slow,
         GatewayError::Credit(refusal) => return row_of_refusal(refusal),
-        // tests/chaos/stop.rs
+        // only a bug in the task of a call makes it: after a forced stop nobody is left to answer
         GatewayError::Interrupted => return None,
         GatewayError::IssuerMismatch { .. } => Row::Issuer,
         GatewayError::KeyMissing(_) => Row::Key,
@@ -88,8 +89,7 @@ fn row_of(error: &GatewayError) -> Option<Row> {
             listener::Refusal::Busy => Row::Busy,
             listener::Refusal::Framing(_) => Row::Framing,
             listener::Refusal::HeadTooLarge => Row::HeadLarge,
-            // tests/wire/smuggling.rs
-            listener::Refusal::HeadTooSlow => return None,
+            listener::Refusal::HeadTooSlow => Row::HeadSlow,
             listener::Refusal::TooOften => Row::Rate,
         },
         GatewayError::SandboxFlag => Row::Sxcsbz,

@@ -6,11 +6,15 @@ mod common;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use common::process::Simulator;
@@ -237,8 +241,7 @@ fn a_closed_port_and_a_firewall_are_told_apart() {
     let silent = socket.listen(0).unwrap();
     let address = silent.local_addr().unwrap();
     let limit = std::time::Duration::from_millis(300);
-    let fill: Vec<_> =
-        (0..8).map_while(|_| std::net::TcpStream::connect_timeout(&address, limit).ok()).collect();
+    let fill: Vec<_> = (0..8).map_while(|_| TcpStream::connect_timeout(&address, limit).ok()).collect();
     assert!(fill.len() < 8, "the queue never fills");
     let setup =
         Setup::new("https://localhost:8443", &format!("addresses = [\"{address}\"]\nverify = \"off\""));
@@ -258,6 +261,55 @@ fn one_address_of_two_is_enough_and_the_other_is_named() {
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     assert_eq!(said.outcomes()[1], ("tcp".to_owned(), "note".to_owned()));
     assert!(said.out.contains("connection refused"), "{}", said.out);
+}
+
+/// A proxy that takes every `CONNECT` to the simulator, and counts them.
+fn proxy(simulator: &Simulator) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, platform) = (listener.local_addr().unwrap(), simulator.address);
+    let connected = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&connected);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let counter = Arc::clone(&counter);
+            std::thread::spawn(move || tunnel(stream, platform, &counter));
+        }
+    });
+    (address, connected)
+}
+
+fn tunnel(mut client: TcpStream, platform: SocketAddr, connected: &AtomicUsize) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"CONNECT lqpt.invalid:8443 "), "{}", String::from_utf8_lossy(&head));
+    connected.fetch_add(1, Ordering::SeqCst);
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    let mut server = TcpStream::connect(platform)?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    std::io::copy(&mut server, &mut client).map(drop)
+}
+
+#[test]
+fn every_step_goes_through_the_egress_proxy() {
+    let simulator = Simulator::start_with(&["--nameless"]);
+    let (address, connected) = proxy(&simulator);
+    let ca = simulator.dir.path().join("ca.pem");
+    let more = format!("ca_file = {ca:?}\nverify = \"chain\"\nproxy = {{ url = \"http://{address}\" }}");
+    let setup = Setup::new("https://lqpt.invalid:8443", &more);
+    let said = setup.json();
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert!(said.out.contains("由出口代理解析") && said.out.contains(&address.to_string()), "{}", said.out);
+    // one for each of tcp, tls, trust and call
+    assert_eq!((connected.load(Ordering::SeqCst), simulator.calls().len()), (4, 1));
+
+    let away = more.replace(&address.to_string(), &closed_port().to_string());
+    let setup = Setup::new("https://lqpt.invalid:8443", &away);
+    setup.json().assert_fails_at("tcp", &["[[upstream]] proxy", "refused"]);
 }
 
 #[test]

@@ -63,6 +63,14 @@ impl Connector {
         Ok(Self { way, secure, max_age: config.max_age, metrics })
     }
 
+    /// A bare TCP connection, through the proxy if there is one.
+    pub(super) async fn socket(&self) -> Result<TcpStream, Failure> {
+        match &self.way {
+            Way::Direct(dialer) => Ok(dialer.dial(&dialer.addresses().await?).await?.0),
+            Way::Tunnel(tunnel, destinations) => through(tunnel, destinations).await,
+        }
+    }
+
     pub(super) const fn is_tls(&self) -> bool {
         self.secure.is_tls()
     }
@@ -124,14 +132,7 @@ impl Connector {
         destinations: &[Destination],
         written: &Written,
     ) -> Result<Stream, Failure> {
-        let mut last = Failure::before(Phase::Proxy, "there is nothing to connect to");
-        for destination in destinations {
-            match tunnel.connect(destination).await {
-                Ok(socket) => return self.secured(socket, written).await,
-                Err(failure) => last = failure,
-            }
-        }
-        Err(last)
+        self.secured(through(tunnel, destinations).await?, written).await
     }
 
     async fn secured(&self, socket: TcpStream, written: &Written) -> Result<Stream, Failure> {
@@ -168,6 +169,18 @@ impl Connector {
             Err(failure) => dialer.failed(address, &failure),
         }
     }
+}
+
+/// The first of these that the proxy connects to.
+async fn through(tunnel: &Tunnel, destinations: &[Destination]) -> Result<TcpStream, Failure> {
+    let mut last = Failure::before(Phase::Proxy, "there is nothing to connect to");
+    for destination in destinations {
+        match tunnel.connect(destination).await {
+            Ok(socket) => return Ok(socket),
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
 }
 
 fn destinations(host: &Host<&str>, port: u16, fixed: &[SocketAddr]) -> Vec<Destination> {

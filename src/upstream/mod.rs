@@ -196,6 +196,20 @@ impl Upstream {
         Ok(upstream)
     }
 
+    /// A bare TCP connection, as calls would use it: through the egress proxy if there is one.
+    ///
+    /// # Errors
+    /// [`SendError`], which tells at which step.
+    pub async fn socket(&self) -> Result<tokio::net::TcpStream, SendError> {
+        self.connector.socket().await.map_err(|failure| SendError {
+            upstream: self.name.clone(),
+            phase: failure.phase,
+            sent: false,
+            retry_after: None,
+            source: failure.source,
+        })
+    }
+
     /// Its name in routes, logs and metrics.
     #[must_use]
     pub fn name(&self) -> &str {

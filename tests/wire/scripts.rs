@@ -329,6 +329,7 @@ pub(crate) fn script(row: Row) -> Script {
         R::UpOpen => scripts_upstream::open(),
         R::UpPin => scripts_upstream::pin(),
         R::UpPool => scripts_upstream::pool(),
+        R::UpProxy => scripts_upstream::proxy(),
         R::UpSend => scripts_upstream::send(),
         R::UpTimeout => scripts_upstream::response(),
         R::UpTls => scripts_upstream::tls(),

@@ -92,6 +92,13 @@ pub(crate) fn pool() -> Script {
     }
 }
 
+pub(crate) fn proxy() -> Script {
+    Script {
+        start: || plain(&format!("proxy = {{ url = \"http://{}\" }}", closed_port())),
+        ..failed(Phase::Proxy, 502, "GW-UP-PROXY", NOT_SENT)
+    }
+}
+
 pub(crate) fn send() -> Script {
     Script {
         call: |site| seen(site.post(&site.http(&format!("/up{READ}")), vec![b'A'; 24 << 20])),

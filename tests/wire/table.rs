@@ -64,6 +64,7 @@ rows! {
     UpOpen = a_platform_that_failed_too_often,
     UpPin = a_platform_with_another_key,
     UpPool = no_connection_left,
+    UpProxy = an_egress_proxy_that_is_away,
     UpSend = a_platform_that_hangs_up_while_it_is_sent_to,
     UpTimeout = a_platform_that_does_not_answer,
     UpTls = a_platform_that_is_not_trusted,
@@ -109,8 +110,7 @@ fn row_of(error: &GatewayError) -> Option<Row> {
             Phase::Open => Row::UpOpen,
             Phase::Pin => Row::UpPin,
             Phase::Pool => Row::UpPool,
-            // no upstream can have a proxy yet
-            Phase::Proxy => return None,
+            Phase::Proxy => Row::UpProxy,
             Phase::Resolve => Row::UpDns,
             Phase::Response => Row::UpTimeout,
             Phase::Send => Row::UpSend,

@@ -8,9 +8,8 @@ mod security;
 mod target;
 mod trust;
 
-use std::net::SocketAddr;
-
 use self::{
+    network::Way,
     report::{Finding, Report, Stage},
     security::Shown,
     target::Target,
@@ -66,9 +65,9 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
         return trust::store(&target, shown, args.fingerprint, args.yes);
     }
     let trusted = match &reached {
-        Some((address, shown)) => {
+        Some((way, shown)) => {
             let now = Clock::system().now();
-            report.make(Stage::Trust, security::trust(&target, *address, shown, now)).await
+            report.make(Stage::Trust, security::trust(&target, way, shown, now)).await
         }
         None => Some(()),
     };
@@ -80,19 +79,19 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Where TLS was spoken, and what was shown.
-type Secured = Option<(SocketAddr, Shown)>;
+type Secured = Option<(Way, Shown)>;
 
 /// The steps up to the platform's certificate; `None` when one failed.
 async fn reach(target: &Target, report: &mut Report) -> Option<Secured> {
     let addresses = report.make(Stage::Name, network::resolve(target)).await?;
-    let address = report.make(Stage::Tcp, network::connect(target, &addresses)).await?;
+    let way = report.make(Stage::Tcp, network::connect(target, &addresses)).await?;
     if !target.is_tls() {
         let finding =
             Finding::note("base_url is http://: readable and changeable on the way 明文传输，可被窃听与篡改");
         report.add(Stage::Tls, None, finding);
         return Some(None);
     }
-    let shown = report.make(Stage::Tls, security::shake(target, address)).await?;
+    let shown = report.make(Stage::Tls, security::shake(target, &way)).await?;
     security::describe(target, &shown, Clock::system().now(), report);
-    Some(Some((address, shown)))
+    Some(Some((way, shown)))
 }

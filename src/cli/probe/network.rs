@@ -1,4 +1,4 @@
-//! The way to the platform's port: its name, its addresses.
+//! The way to the platform's port: its name, its addresses, or the egress proxy.
 
 use std::{io, net::SocketAddr, time::Instant};
 
@@ -12,8 +12,20 @@ use super::{report::Finding, target::Target};
 /// Where names are written down by hand (protocol.md §2: the resolver may be a hosts file).
 const HOSTS: &str = "/etc/hosts";
 
-/// Finds the addresses, as the gateway does.
+/// How the platform's port is reached.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    /// At this address.
+    Direct(SocketAddr),
+    /// Through the upstream's egress proxy.
+    Proxy,
+}
+
+/// Finds the addresses, as the gateway does; none are needed with a proxy.
 pub(super) async fn resolve(target: &Target) -> (Finding, Option<Vec<SocketAddr>>) {
+    if target.upstream.proxy.is_some() {
+        return (Finding::ok("left to the egress proxy 由出口代理解析"), Some(Vec::new()));
+    }
     let fixed = &target.upstream.addresses;
     if !fixed.is_empty() {
         let detail = format!("{}  (addresses in [[upstream]], DNS not asked 使用固定地址)", list(fixed));
@@ -59,12 +71,18 @@ fn list(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Connects to every address; gives the first that works.
-pub(super) async fn connect(target: &Target, addresses: &[SocketAddr]) -> (Finding, Option<SocketAddr>) {
+/// Connects through the proxy, or to every address; gives the first way that works.
+pub(super) async fn connect(target: &Target, addresses: &[SocketAddr]) -> (Finding, Option<Way>) {
+    if let Some(proxy) = &target.upstream.proxy {
+        return match dial(target, &Way::Proxy).await {
+            Ok(_) => (Finding::ok(format!("through the proxy 经代理 {}", proxy.url)), Some(Way::Proxy)),
+            Err(error) => (proxy_failed(&error), None),
+        };
+    }
     let mut tried = Vec::new();
     for address in addresses {
         let began = Instant::now();
-        let failure = dial(target, *address).await.err();
+        let failure = dial(target, &Way::Direct(*address)).await.err();
         tried.push((*address, began.elapsed(), failure));
     }
     let works = tried.iter().find(|(_, _, failure)| failure.is_none()).map(|(address, _, _)| *address);
@@ -85,15 +103,28 @@ pub(super) async fn connect(target: &Target, addresses: &[SocketAddr]) -> (Findi
             finding = advise(finding, *address, error);
         }
     }
-    (finding, works)
+    (finding, works.map(Way::Direct))
 }
 
-/// A connection to one address, within the upstream's limit.
-pub(super) async fn dial(target: &Target, address: SocketAddr) -> io::Result<TcpStream> {
+fn proxy_failed(error: &io::Error) -> Finding {
+    Finding::failed(error.to_string()).advise(
+        "核对 [[upstream]] proxy 的地址与账号，并请代理管理员放通平台的域名与端口",
+        "check url, username and password_file of proxy in [[upstream]], and have the proxy allow the platform's name and port",
+    )
+}
+
+/// A connection, within the upstream's limit.
+pub(super) async fn dial(target: &Target, way: &Way) -> io::Result<TcpStream> {
     let limit = target.upstream.connect_timeout;
-    timeout(limit, TcpStream::connect(address)).await.unwrap_or_else(|_| {
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))
-    })
+    match way {
+        Way::Direct(address) => timeout(limit, TcpStream::connect(address)).await.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))
+        }),
+        Way::Proxy => {
+            let upstream = target.untrusting().map_err(io::Error::other)?;
+            upstream.socket().await.map_err(io::Error::other)
+        }
+    }
 }
 
 fn describe(error: &io::Error) -> String {

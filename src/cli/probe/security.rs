@@ -1,22 +1,21 @@
 //! TLS with the platform: what it shows, and whether that is what the configuration asks for.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use jiff::Timestamp;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::{
-    network::dial,
+    network::{Way, dial},
     report::{Finding, Report, Stage},
     target::Target,
 };
 use crate::{
     cli::presented::{Presented, presented},
     tls::{
-        HandshakeError, Verify,
+        ClientSettings, HandshakeError, Verify,
         certificate::{self, Summary},
-        client_config,
     },
 };
 
@@ -38,21 +37,26 @@ impl Shown {
 }
 
 /// A handshake that trusts anybody, so that everything can be looked at.
-pub(super) async fn shake(target: &Target, address: SocketAddr) -> (Finding, Option<Shown>) {
-    let config = match client_config(&Verify::Off, None) {
+pub(super) async fn shake(target: &Target, way: &Way) -> (Finding, Option<Shown>) {
+    let anybody = ClientSettings { verify: Verify::Off, ..target.upstream.tls.clone() };
+    let config = match anybody.client_config() {
         Ok(config) => config,
         Err(error) => return (Finding::failed(error.to_string()), None),
     };
-    match handshake(target, address, config).await {
+    match handshake(target, way, config).await {
         Ok(made) => {
             let chain = made.chain.iter().filter_map(|der| certificate::describe(der).ok()).collect();
             (Finding::ok(format!("{}  {}", made.version, made.cipher)), Some(Shown { chain }))
         }
         Err(error) => {
+            let host = match way {
+                Way::Direct(address) => address.to_string(),
+                Way::Proxy => format!("{}:{}", target.host(), target.port()),
+            };
             let finding = Finding::failed(error.to_string()).advise(
-                format!("确认 {address} 就是平台的 HTTPS 端口（生产环境为 8443），中间没有改写 TLS 的防火墙或代理"),
+                format!("确认 {host} 就是平台的 HTTPS 端口（生产环境为 8443），中间没有改写 TLS 的防火墙或代理"),
                 format!(
-                    "make sure that {address} is the platform's HTTPS port (production: 8443) and that no firewall or \
+                    "make sure that {host} is the platform's HTTPS port (production: 8443) and that no firewall or \
                      proxy in between meddles with TLS"
                 ),
             );
@@ -61,13 +65,9 @@ pub(super) async fn shake(target: &Target, address: SocketAddr) -> (Finding, Opt
     }
 }
 
-async fn handshake(
-    target: &Target,
-    address: SocketAddr,
-    config: ClientConfig,
-) -> Result<Presented, HandshakeError> {
+async fn handshake(target: &Target, way: &Way, config: ClientConfig) -> Result<Presented, HandshakeError> {
     let limit = target.upstream.tls_timeout;
-    let work = async { presented(dial(target, address).await?, target.host(), config).await };
+    let work = async { presented(dial(target, way).await?, target.host(), config).await };
     timeout(limit, work).await.unwrap_or_else(|_| Err(too_slow(limit)))
 }
 
@@ -148,7 +148,7 @@ fn key(target: &Target, own: &Summary) -> Finding {
 /// A handshake that asks of the certificate what the configuration asks.
 pub(super) async fn trust(
     target: &Target,
-    address: SocketAddr,
+    way: &Way,
     shown: &Shown,
     now: Timestamp,
 ) -> (Finding, Option<()>) {
@@ -160,7 +160,7 @@ pub(super) async fn trust(
         Ok(config) => config,
         Err(error) => return (pin_it(target, Finding::failed(error.to_string())), None),
     };
-    match handshake(target, address, config).await {
+    match handshake(target, way, config).await {
         Ok(_) if upstream.tls.verify == Verify::Off => {
             let finding = Finding::note("verify = \"off\": NOT VERIFIED 未校验");
             (pin_it(target, finding), Some(()))

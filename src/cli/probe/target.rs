@@ -1,6 +1,9 @@
 //! What is probed: one upstream of a configuration, even where what it says about trust cannot be used yet.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use toml_edit::DocumentMut;
@@ -9,8 +12,9 @@ use super::pins;
 use crate::{
     cli::{ConfigFile, environment},
     config::{Config, ENV_PREFIX, Errors, Platform},
-    tls::Verify,
-    upstream,
+    telemetry::metrics::Metrics,
+    tls::{ClientSettings, Verify},
+    upstream::{self, Upstream, UpstreamMetrics},
 };
 
 /// One upstream and where it is configured.
@@ -75,6 +79,13 @@ impl Target {
             Verify::Off => "off",
             Verify::Pinned(_) => "pinned",
         }
+    }
+
+    /// The upstream as it is reached, with any certificate taken for good.
+    pub(super) fn untrusting(&self) -> anyhow::Result<Arc<Upstream>> {
+        let metrics = UpstreamMetrics::register(&Metrics::new()?)?;
+        let tls = ClientSettings::new(Verify::Off);
+        Ok(Upstream::new(upstream::Config { tls, ..self.upstream.clone() }, &metrics)?)
     }
 
     /// Variables of the environment that overrule what the file says about trust.

@@ -14,7 +14,8 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Conflict(_) => Self::new(Kind::Conflict, error.to_string()),
-            StoreError::Busy { .. }
+            StoreError::Away { .. }
+            | StoreError::Busy { .. }
             | StoreError::Closed
             | StoreError::Corrupt { .. }
             | StoreError::Full { .. }

@@ -82,16 +82,25 @@ pub(super) fn read(mut root: Section<'_>) -> Option<Config> {
 
 fn store(mut section: Section<'_>) -> store::Config {
     let default = store::Config::default();
-    let url = section.value_or("url", default.url, |spot| {
+    let url = section.value_or("url", default.url.clone(), |spot| {
         let url = kinds::text(spot)?;
-        if url.strip_prefix("sqlite://").is_some_and(|path| !path.is_empty()) {
+        let after = |schemes: &[&str]| {
+            schemes.iter().find_map(|scheme| url.strip_prefix(scheme)).is_some_and(|rest| !rest.is_empty())
+        };
+        if after(&["sqlite://"]) || after(&["postgres://", "postgresql://"]) {
             return Ok(url);
         }
-        // a PostgreSQL URL may hold a password, so the value is not repeated
+        // the value may hold a password, so it is not repeated
         let scheme = url.split_once("://").map_or("no scheme", |(scheme, _)| scheme);
-        Err(format!("{scheme} is no database that this version knows; write \"sqlite://data/gateway.db\""))
+        Err(format!(
+            "{scheme} is no database that this version knows; write \"sqlite://data/gateway.db\" or \"postgres://USER@HOST/DATABASE\""
+        ))
     });
-    store::Config { url, ..default }
+    let password_file = section.value("password_file", kinds::path);
+    if password_file.is_some() && url.starts_with("sqlite:") {
+        section.warn("password_file", "is of no use to a SQLite database; delete it");
+    }
+    store::Config { url, password_file, ..default }
 }
 
 fn secrets(mut section: Section<'_>) -> Secrets {

@@ -117,7 +117,7 @@ async fn bench(office: Office) -> Bench {
 async fn bench_in(directory: TempDir, office: Arc<Office>) -> Bench {
     let registry = Metrics::new().unwrap();
     let path = directory.path().join("gateway.db");
-    let config = store::Config { url: format!("sqlite://{}", path.display()), ..store::Config::default() };
+    let config = store::testing::config(&path);
     let store = store::open(&config, &store::Metrics::register(&registry).unwrap()).await.unwrap();
     let clock = Clock::starting_at(early());
     let metrics = quota::Metrics::register(&registry).unwrap();

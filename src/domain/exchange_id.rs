@@ -40,6 +40,12 @@ impl ExchangeId {
         Timestamp::from_millisecond(self.0 >> TIME_SHIFT).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// The node whose gateway gave it out.
+    #[must_use]
+    pub fn node(self) -> u16 {
+        u16::try_from((self.0 >> COUNTER_BITS) & ((1 << NODE_BITS) - 1)).unwrap_or_default()
+    }
+
     /// Parses 16 hex digits.
     ///
     /// # Errors

@@ -78,6 +78,13 @@ impl Period {
         Date::constant(self.year, self.month, 1)
     }
 
+    /// Its first instant: midnight in Beijing.
+    #[must_use]
+    pub fn first_instant(self) -> Timestamp {
+        // years of a month are those of a date, which timestamps cover
+        BEIJING.to_timestamp(self.first_day().into()).unwrap_or(Timestamp::MAX)
+    }
+
     /// The last day of the month.
     #[must_use]
     pub fn last_day(self) -> Day {

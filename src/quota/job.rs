@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use crate::store::{
-    StoreError,
+    PATIENCE, StoreError,
     ledger::{Books, LedgerJob, LedgerKeys, LedgerTable},
 };
 
@@ -53,5 +53,8 @@ where
     let (answer, receipt) = oneshot::channel();
     let finish = move |result: Result<T, StoreError>| drop(answer.send(result.map(made)));
     table.submit(Box::new(Job { keys, decide, decided: None, finish })).await?;
-    receipt.await.unwrap_or(Err(StoreError::Closed))
+    match tokio::time::timeout(PATIENCE, receipt).await {
+        Ok(answer) => answer.unwrap_or(Err(StoreError::Closed)),
+        Err(_) => Err(StoreError::Away { reason: "no answer in time".to_owned() }),
+    }
 }

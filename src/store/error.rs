@@ -5,10 +5,18 @@ use std::path::PathBuf;
 /// Why the store could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The connection to the database is lost, or cannot be made.
+    #[error(
+        "the database cannot be reached: {reason}; check that it runs and takes connections, the gateway tries again by itself"
+    )]
+    Away {
+        /// What the operating system or the driver says.
+        reason: String,
+    },
     /// Somebody else holds the database longer than the store waits.
     #[error("database {path:?} is locked by another process; stop it, or wait until it has finished")]
     Busy {
-        /// The file.
+        /// The file, or the address of the server.
         path: PathBuf,
     },
     /// The store is closed or its writer has ended.
@@ -22,7 +30,7 @@ pub enum StoreError {
         "database {path:?} is damaged or is not a SQLite database ({reason}); move it away together with its -wal and -shm files and restore the latest backup"
     )]
     Corrupt {
-        /// The file.
+        /// The file, or the address of the server.
         path: PathBuf,
         /// What the engine says.
         reason: String,
@@ -30,7 +38,7 @@ pub enum StoreError {
     /// There is no room left for the file.
     #[error("no space left for database {path:?}; free some, nothing of this write was kept")]
     Full {
-        /// The file.
+        /// The file, or the address of the server.
         path: PathBuf,
     },
     /// A command of the writer panicked; it was rolled back. A bug.
@@ -41,7 +49,7 @@ pub enum StoreError {
         "database {path:?} cannot be opened for writing: {reason}; check that the directory exists, that it belongs to the gateway's user, and that the disk works"
     )]
     Permission {
-        /// The file.
+        /// The file, or the address of the server.
         path: PathBuf,
         /// What the operating system or the engine says.
         reason: String,
@@ -51,7 +59,7 @@ pub enum StoreError {
         "tables of database {path:?} cannot be brought up to date: {source}; a database of a newer version needs that version or the backup made before it"
     )]
     Migration {
-        /// The file.
+        /// The file, or the address of the server.
         path: PathBuf,
         /// What the migration says.
         source: sqlx::migrate::MigrateError,
@@ -87,6 +95,7 @@ impl StoreError {
     /// trying them one by one would only take longer.
     pub(super) fn shared(&self) -> Option<Self> {
         match self {
+            Self::Away { reason } => Some(Self::Away { reason: reason.clone() }),
             Self::Busy { path } => Some(Self::Busy { path: path.clone() }),
             Self::Corrupt { path, reason } => {
                 Some(Self::Corrupt { path: path.clone(), reason: reason.clone() })
@@ -103,6 +112,11 @@ impl StoreError {
             | Self::Url { .. }
             | Self::Value { .. } => None,
         }
+    }
+
+    /// What is answered while the database is known to be away.
+    pub(super) fn away() -> Self {
+        Self::Away { reason: "the connection is lost".to_owned() }
     }
 
     /// A stored value that its type does not accept.

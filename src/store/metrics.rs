@@ -12,6 +12,7 @@ pub struct Metrics {
     pub(super) transactions: IntCounter,
     pub(super) failures: IntCounterVec,
     pub(super) seconds: Histogram,
+    pub(super) outages: IntCounter,
 }
 
 impl Metrics {
@@ -40,6 +41,10 @@ impl Metrics {
             seconds: to.seconds(
                 "store_transaction_seconds",
                 "Duration of the database writer's transactions with their commit",
+            )?,
+            outages: to.counter(
+                "store_outages_total",
+                "Times that a database writer lost its connection and could not make it again at once",
             )?,
         })
     }

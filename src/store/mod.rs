@@ -1,9 +1,10 @@
 //! What must survive a stop: one database behind traits, one per group of tables.
 //!
-//! A group of tables `x` is a file `store/x.rs` with the trait and the rows, `store/sqlite/x.rs` with its SQL and a
-//! migration of its own under `migrations/sqlite/`. The store knows no rules; rules know no SQL. Every write of the
-//! process goes through `sqlite`'s one writer, which carries many waiting commands in one transaction, so that
-//! durability costs one flush for many calls (design.md §3). PostgreSQL follows behind the same traits.
+//! A group of tables `x` is a file `store/x.rs` with the trait and the rows. What is written rarely, and every query, is
+//! SQL that both engines understand, in `store/sql/x.rs`; what is written often is written in each engine's own way, in
+//! `store/sqlite/x.rs` and `store/postgres/x.rs`. Each engine has migrations of its own, with the same numbers, under
+//! `migrations/`. The store knows no rules; rules know no SQL. Every write goes through a [`writer`], which carries many
+//! waiting commands in one transaction, so that durability costs one flush for many calls (design.md §3).
 
 pub mod audit;
 pub mod confirmations;
@@ -16,21 +17,36 @@ pub mod quota_settings;
 pub mod tokens;
 pub mod units;
 
+mod backend;
 mod error;
 mod metrics;
+mod pile;
+mod postgres;
+mod rare;
+mod sql;
 mod sqlite;
+#[cfg(test)]
+pub(crate) mod testing;
+mod value;
+mod writer;
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
+use self::sql::session::Tables;
 pub use self::{error::StoreError, metrics::Metrics};
 
+/// How long anybody waits for a commit. Longer than a lock may take, shorter than a client waits for an answer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Which database, and how much of it at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Config {
-    /// `sqlite://PATH`; a relative path starts at the working directory.
+    /// `sqlite://PATH`, where a relative path starts at the working directory, or `postgres://USER@HOST/DATABASE`.
     pub url: String,
+    /// The file that holds the password of a PostgreSQL user, if it is not in the URL.
+    pub password_file: Option<std::path::PathBuf>,
     /// Connections that read at the same time.
     pub readers: u32,
     /// Commands that may wait for the writer; whoever comes then waits for room.
@@ -45,11 +61,33 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             url: "sqlite://data/gateway.db".to_owned(),
+            password_file: None,
             readers: 4,
             queue: 4096,
             batch: 512,
             busy_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl Config {
+    /// The address without its password, for people.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match url::Url::parse(&self.url) {
+            Ok(mut url) if url.password().is_some() => {
+                // fails for addresses without a host only, which have no password
+                let _ = url.set_password(None);
+                url.to_string()
+            }
+            Ok(_) | Err(_) => self.url.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("url", &self.address()).finish_non_exhaustive()
     }
 }
 
@@ -89,6 +127,23 @@ trait Engine: Send + Sync {
 }
 
 impl Store {
+    /// The tables on an open database.
+    fn over(tables: Tables, leases: Arc<dyn leases::LeaseTable>, engine: Arc<dyn Engine>) -> Self {
+        Self {
+            audit: Arc::new(sql::audit::Audit(tables.clone())),
+            confirmations: Arc::new(sql::confirmations::Confirmations(tables.clone())),
+            exchanges: Arc::new(sql::exchanges::Exchanges(tables.clone())),
+            idempotency: Arc::new(sql::idempotency::Idempotency(tables.clone())),
+            jobs: Arc::new(sql::jobs::Jobs::new(tables.clone())),
+            leases,
+            ledger: Arc::new(sql::ledger::Ledger(tables.clone())),
+            quota_settings: Arc::new(sql::quota_settings::QuotaSettings(tables.clone())),
+            tokens: Arc::new(sql::tokens::Tokens(tables.clone())),
+            units: Arc::new(sql::units::Units(tables)),
+            engine,
+        }
+    }
+
     /// Writes whatever waits, then lets go of the database; later writes fail with [`StoreError::Closed`].
     pub async fn close(&self) {
         self.engine.close().await;
@@ -113,16 +168,19 @@ impl std::fmt::Debug for Store {
 /// however it ends.
 #[derive(Debug)]
 pub struct Claim {
-    _lock: std::fs::File,
+    _lock: Option<std::fs::File>,
 }
 
 /// Claims the database for this process: a second gateway on one SQLite file would take the first one's calls in
-/// flight for interrupted ones. Commands of the CLI need no claim.
+/// flight for interrupted ones. Commands of the CLI need no claim, and PostgreSQL serves any number of gateways.
 ///
 /// # Errors
 /// [`StoreError::Busy`] when another gateway has it, or why the lock file cannot be made.
 pub fn claim(config: &Config) -> Result<Claim, StoreError> {
-    sqlite::claim(&config.url)
+    match Scheme::of(&config.url)? {
+        Scheme::Postgres => Ok(Claim { _lock: None }),
+        Scheme::Sqlite => Ok(Claim { _lock: Some(sqlite::claim(&config.url)?) }),
+    }
 }
 
 /// Opens the database, creates it when there is none, and brings its tables up to date.
@@ -130,10 +188,28 @@ pub fn claim(config: &Config) -> Result<Claim, StoreError> {
 /// # Errors
 /// What is wrong with the address, the file, its permissions or its contents, and what to do about it.
 pub async fn open(config: &Config, metrics: &Metrics) -> Result<Store, StoreError> {
-    match config.url.split_once(':').map_or("", |(scheme, _)| scheme) {
-        "sqlite" => sqlite::open(config, metrics).await,
-        _ => Err(StoreError::Url {
-            reason: "it must be sqlite://PATH, such as sqlite://data/gateway.db".to_owned(),
-        }),
+    match Scheme::of(&config.url)? {
+        Scheme::Postgres => postgres::open(config, metrics).await,
+        Scheme::Sqlite => sqlite::open(config, metrics).await,
+    }
+}
+
+/// The engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Postgres,
+    Sqlite,
+}
+
+impl Scheme {
+    fn of(url: &str) -> Result<Self, StoreError> {
+        match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+            "postgres" | "postgresql" => Ok(Self::Postgres),
+            "sqlite" => Ok(Self::Sqlite),
+            _ => Err(StoreError::Url {
+                reason: "it must be sqlite://PATH, such as sqlite://data/gateway.db, or postgres://USER@HOST/DATABASE"
+                    .to_owned(),
+            }),
+        }
     }
 }

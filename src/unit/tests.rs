@@ -22,7 +22,7 @@ const USING_ID: &str = "FEDCBA98765432100123";
 
 async fn opened(directory: &TempDir) -> Store {
     let path = directory.path().join("gateway.db");
-    let config = store::Config { url: format!("sqlite://{}", path.display()), ..store::Config::default() };
+    let config = store::testing::config(&path);
     store::open(&config, &store::Metrics::register(&Metrics::new().unwrap()).unwrap()).await.unwrap()
 }
 
@@ -90,7 +90,7 @@ async fn keys_survive_a_restart_and_are_found_by_the_access_id_in_either_case() 
     first.create(using(), "me").await.unwrap();
     drop(first);
     store.close().await;
-    let database = std::fs::read(directory.path().join("gateway.db")).unwrap();
+    let database = store::testing::contents(&directory.path().join("gateway.db"));
     let key = Sm4Key::from_hex(KEY).unwrap();
     assert!(
         !database.windows(16).any(|w| w == key.expose())
@@ -227,6 +227,6 @@ async fn a_token_is_good_until_it_is_revoked_and_is_stored_as_a_hash() {
     assert_ne!(again, token);
     assert_eq!(tokens.list().await.unwrap().len(), 2);
     store.close().await;
-    let database = std::fs::read(directory.path().join("gateway.db")).unwrap();
+    let database = store::testing::contents(&directory.path().join("gateway.db"));
     assert!(!database.windows(again.len()).any(|w| w == again.as_bytes()));
 }

@@ -195,8 +195,7 @@ impl Api {
     pub(super) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let metrics = Metrics::new().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("gateway.db").display());
-        let config = store::Config { url, ..store::Config::default() };
+        let config = store::testing::config(&dir.path().join("gateway.db"));
         let store = store::open(&config, &store::Metrics::register(&metrics).unwrap()).await.unwrap();
         let clock = Clock::system();
         let bureau = Arc::new(Bureau::default());

@@ -61,7 +61,7 @@ pub(super) struct Bench {
 
 pub(super) async fn open(path: &std::path::Path, cooldown: Duration) -> Bench {
     let telemetry = telemetry::metrics::Metrics::new().unwrap();
-    let config = store::Config { url: format!("sqlite://{}", path.display()), ..store::Config::default() };
+    let config = store::testing::config(path);
     let store = store::open(&config, &store::Metrics::register(&telemetry).unwrap()).await.unwrap();
     let metrics = Metrics::register(&telemetry).unwrap();
     let table = Arc::clone(&store.ledger);

@@ -34,7 +34,7 @@ fn metrics() -> Metrics {
 
 async fn opened(directory: &TempDir) -> (Store, Arc<RequestLog>) {
     let path = directory.path().join("gateway.db");
-    let config = store::Config { url: format!("sqlite://{}", path.display()), ..store::Config::default() };
+    let config = store::testing::config(&path);
     let registry = telemetry::metrics::Metrics::new().unwrap();
     let store = store::open(&config, &store::Metrics::register(&registry).unwrap()).await.unwrap();
     let log = RequestLog::open(Arc::clone(&store.exchanges), &Config::default(), metrics()).await.unwrap();

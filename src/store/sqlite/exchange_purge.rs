@@ -3,10 +3,9 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::exchange_keys::BUCKET_SHIFT;
 use crate::{
     domain::ExchangeId,
-    store::{StoreError, exchanges::Purged},
+    store::{StoreError, exchanges::Purged, sql::exchange_keys::BUCKET_SHIFT},
 };
 
 /// Keys that go with each exchange of a portion, at most: an upload has one for each of its invoices, and four more.

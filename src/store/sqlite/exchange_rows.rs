@@ -1,50 +1,16 @@
-//! SQL of the request log's main table, and records to rows and back.
+//! SQL of the request log's main table, and records to rows.
 
 use std::sync::LazyLock;
 
-use sqlx::{
-    Sqlite,
-    query::Query,
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
-use super::value::{get, instant, instant_opt, json as json_column, parse, parse_opt, unsigned};
 use crate::{
-    domain::{Environment, ExchangeId, Invalid, ServiceClass, TaxNo},
+    domain::TaxNo,
     store::{
-        StoreError,
-        exchanges::{Decision, Record, State},
+        exchanges::Record,
+        sql::exchange_rows::{BEGUN, ENDED, json_text, signed},
     },
 };
-
-/// Columns that are known before a call is sent.
-const BEGUN: &str = "id, started_at, client, client_identity, listener, route, upstream, environment, method, target, \
-    service, capability, class, access_id, using_id, tax_no, client_tid, request_headers, request_size, \
-    request_sha256, serial, request_truncated";
-
-/// Columns that the end of a call changes.
-const ENDED: [&str; 20] = [
-    "finished_at",
-    "response_headers",
-    "response_size",
-    "response_sha256",
-    "status",
-    "platform_status",
-    "request_id",
-    "error_code",
-    "error_text",
-    "return_code",
-    "return_message",
-    "acceptance_no",
-    "decision",
-    "decision_code",
-    "note",
-    "state",
-    "upstream_us",
-    "gateway_us",
-    "invoice_nos",
-    "response_truncated",
-];
 
 /// Rows per statement, largest first: few sizes, so that prepared statements are used again.
 pub(super) const SIZES: [usize; 3] = [32, 8, 1];
@@ -53,11 +19,11 @@ pub(super) const SIZES: [usize; 3] = [32, 8, 1];
 pub(super) static SAVE: LazyLock<[String; 3]> = LazyLock::new(|| SIZES.map(save));
 
 fn save(rows: usize) -> String {
-    let ended = ENDED.join(", ");
-    let columns = BEGUN.split(',').count() + ENDED.len();
+    let (begun, ended) = (BEGUN.join(", "), ENDED.join(", "));
+    let columns = BEGUN.len() + ENDED.len();
     let values = many(columns, rows);
     let set = ENDED.map(|column| format!("{column} = excluded.{column}")).join(", ");
-    format!("INSERT INTO exchange ({BEGUN}, {ended}) VALUES {values} ON CONFLICT (id) DO UPDATE SET {set}")
+    format!("INSERT INTO exchange ({begun}, {ended}) VALUES {values} ON CONFLICT (id) DO UPDATE SET {set}")
 }
 
 /// `(?, …), (?, …)`
@@ -127,81 +93,4 @@ fn bind_ended<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {
         .bind(record.gateway_us.map(signed))
         .bind(json_text(&record.invoice_nos))
         .bind(record.response_truncated)
-}
-
-fn json_text(list: &impl serde::Serialize) -> String {
-    // lists of texts always are JSON
-    serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A record without its bodies.
-pub(super) fn record(row: &SqliteRow) -> Result<Record, StoreError> {
-    Ok(Record {
-        started_at: instant(row, "started_at")?,
-        finished_at: instant_opt(row, "finished_at")?,
-        client: get(row, "client")?,
-        client_identity: get(row, "client_identity")?,
-        listener: get(row, "listener")?,
-        route: get(row, "route")?,
-        upstream: get(row, "upstream")?,
-        environment: parse(row, "environment", environment)?,
-        method: get(row, "method")?,
-        target: get(row, "target")?,
-        service: get(row, "service")?,
-        capability: get(row, "capability")?,
-        class: parse(row, "class", ServiceClass::parse)?,
-        access_id: get(row, "access_id")?,
-        using_id: get(row, "using_id")?,
-        tax_no: parse_opt(row, "tax_no", TaxNo::parse)?,
-        client_tid: get(row, "client_tid")?,
-        ..outcome(row)?
-    })
-}
-
-/// The second half of a record.
-fn outcome(row: &SqliteRow) -> Result<Record, StoreError> {
-    Ok(Record {
-        request_headers: json_column(row, "request_headers")?,
-        response_headers: json_column(row, "response_headers")?,
-        request_size: unsigned(row, "request_size")?.unwrap_or_default(),
-        response_size: unsigned(row, "response_size")?.unwrap_or_default(),
-        request_sha256: digest(row, "request_sha256")?,
-        response_sha256: digest(row, "response_sha256")?,
-        status: unsigned(row, "status")?.and_then(|status| u16::try_from(status).ok()),
-        platform_status: get(row, "platform_status")?,
-        request_id: get(row, "request_id")?,
-        error_code: get(row, "error_code")?,
-        error_text: get(row, "error_text")?,
-        return_code: get(row, "return_code")?,
-        return_message: get(row, "return_message")?,
-        acceptance_no: get(row, "acceptance_no")?,
-        serial: get(row, "serial")?,
-        decision: parse(row, "decision", Decision::parse)?,
-        decision_code: get(row, "decision_code")?,
-        note: get(row, "note")?,
-        state: parse(row, "state", State::parse)?,
-        upstream_us: unsigned(row, "upstream_us")?,
-        gateway_us: unsigned(row, "gateway_us")?,
-        invoice_nos: json_column(row, "invoice_nos")?,
-        request_truncated: get(row, "request_truncated")?,
-        response_truncated: get(row, "response_truncated")?,
-        intent_committed: true,
-        ..Record::open(ExchangeId::from_number(get(row, "id")?), jiff::Timestamp::UNIX_EPOCH)
-    })
-}
-
-fn environment(text: &str) -> Result<Environment, Invalid> {
-    [Environment::Production, Environment::Sandbox]
-        .into_iter()
-        .find(|environment| environment.as_str() == text)
-        .ok_or(Invalid::new("unknown environment"))
-}
-
-fn digest(row: &SqliteRow, column: &'static str) -> Result<Option<[u8; 32]>, StoreError> {
-    let bytes: Option<Vec<u8>> = get(row, column)?;
-    bytes.map(|b| b.try_into().map_err(|_| StoreError::value(column, "it has not 32 bytes"))).transpose()
 }

@@ -2,18 +2,21 @@
 
 use std::sync::{Arc, LazyLock};
 
-use futures_util::{TryStreamExt, future::BoxFuture};
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use futures_util::future::BoxFuture;
+use sqlx::SqliteConnection;
 
 use super::{
-    exchange_keys as keys, exchange_purge::purge, exchange_rows as rows, exchange_search::search,
-    open::Database, value::get, writer::Command,
+    exchange_keys as keys,
+    exchange_purge::purge,
+    exchange_rows as rows,
+    open::{Database, File},
 };
 use crate::{
     domain::ExchangeId,
     store::{
         StoreError,
-        exchanges::{ExchangeTable, Filter, Purged, Record, Side, StoredBody},
+        exchanges::{Purged, Record},
+        writer::Command,
     },
 };
 
@@ -30,13 +33,40 @@ fn save_bodies_sql(table: &str) -> [String; 3] {
 /// Bytes of bodies in one statement: the driver copies all that is bound, and many large bodies may end at once.
 const STATEMENT_BYTES: usize = 4 << 20;
 
-/// The tables of the request log.
-pub(super) struct Exchanges(pub(super) Database);
+impl Database {
+    /// Writes records of the request log.
+    pub(in crate::store) async fn record(&self, records: Arc<[Record]>) -> Result<(), StoreError> {
+        self.writer.submit(Write(records)).await
+    }
+
+    /// Deletes the oldest exchanges.
+    pub(in crate::store) async fn purge(
+        &self,
+        before: ExchangeId,
+        limit: usize,
+    ) -> Result<Purged, StoreError> {
+        self.writer
+            .write(move |connection| Box::pin(async move { purge(connection, before, limit).await }))
+            .await
+    }
+
+    /// Marks every exchange whose outcome is open: there is one gateway, which has just started.
+    pub(in crate::store) async fn interrupt_open(&self) -> Result<u64, StoreError> {
+        // the second condition lets the partial index be used
+        const SQL: &str =
+            "UPDATE exchange SET state = 'interrupted' WHERE state = 'sending' AND state <> 'complete'";
+        self.writer
+            .write(|connection| {
+                Box::pin(async move { Ok(sqlx::query(SQL).execute(connection).await?.rows_affected()) })
+            })
+            .await
+    }
+}
 
 /// Records on their way to the writer.
 struct Write(Arc<[Record]>);
 
-impl Command for Write {
+impl Command<File> for Write {
     const KIND: &'static str = "exchanges";
     type Answer = ();
 
@@ -93,86 +123,4 @@ async fn save_bodies<'r>(
         query.execute(&mut *connection).await?;
     }
     Ok(())
-}
-
-impl ExchangeTable for Exchanges {
-    fn write(&self, records: Arc<[Record]>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.0.writer.submit(Write(records)))
-    }
-
-    fn interrupt_open(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
-        // the second condition lets the partial index be used
-        const SQL: &str =
-            "UPDATE exchange SET state = 'interrupted' WHERE state = 'sending' AND state <> 'complete'";
-        Box::pin(self.0.writer.write(|connection| {
-            Box::pin(async move { Ok(sqlx::query(SQL).execute(connection).await?.rows_affected()) })
-        }))
-    }
-
-    fn search<'a>(
-        &'a self,
-        filter: &'a Filter,
-        before: Option<ExchangeId>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        Box::pin(async move {
-            let mut query = search(filter, before, limit);
-            // the text varies, so keeping it prepared would push out statements that come again
-            let mut found = query.build().persistent(false).fetch(&self.0.readers);
-            let mut records = Vec::new();
-            while let Some(row) = found.try_next().await.map_err(|error| self.0.explain(error))? {
-                records.push(rows::record(&row)?);
-            }
-            Ok(records)
-        })
-    }
-
-    fn by_id(&self, id: ExchangeId) -> BoxFuture<'_, Result<Option<Record>, StoreError>> {
-        Box::pin(async move {
-            let row = self.row("SELECT * FROM exchange WHERE id = ?1", id).await?;
-            row.as_ref().map(rows::record).transpose()
-        })
-    }
-
-    fn body(&self, id: ExchangeId, side: Side) -> BoxFuture<'_, Result<Option<StoredBody>, StoreError>> {
-        let sql = match side {
-            Side::Request => {
-                "SELECT e.request_truncated AS truncated, b.body FROM exchange AS e \
-                 LEFT JOIN exchange_request AS b ON b.id = e.id WHERE e.id = ?1"
-            }
-            Side::Response => {
-                "SELECT e.response_truncated AS truncated, b.body FROM exchange AS e \
-                 LEFT JOIN exchange_response AS b ON b.id = e.id WHERE e.id = ?1"
-            }
-        };
-        Box::pin(async move {
-            let Some(row) = self.row(sql, id).await? else { return Ok(None) };
-            let bytes: Option<Vec<u8>> = get(&row, "body")?;
-            let bytes = bytes.unwrap_or_default().into();
-            Ok(Some(StoredBody { bytes, truncated: get(&row, "truncated")? }))
-        })
-    }
-
-    fn purge(&self, before: ExchangeId, limit: usize) -> BoxFuture<'_, Result<Purged, StoreError>> {
-        Box::pin(
-            self.0
-                .writer
-                .write(move |connection| Box::pin(async move { purge(connection, before, limit).await })),
-        )
-    }
-
-    fn last_id(&self) -> BoxFuture<'_, Result<Option<ExchangeId>, StoreError>> {
-        Box::pin(async {
-            let id: Result<Option<i64>, _> =
-                sqlx::query_scalar("SELECT max(id) FROM exchange").fetch_one(&self.0.readers).await;
-            Ok(id.map_err(|error| self.0.explain(error))?.map(ExchangeId::from_number))
-        })
-    }
-}
-
-impl Exchanges {
-    async fn row(&self, sql: &'static str, id: ExchangeId) -> Result<Option<SqliteRow>, StoreError> {
-        let row = sqlx::query(sql).bind(id.number()).fetch_optional(&self.0.readers).await;
-        row.map_err(|error| self.0.explain(error))
-    }
 }

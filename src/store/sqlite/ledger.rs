@@ -3,34 +3,37 @@
 //! Rows go in and out as one JSON parameter that `json_each` unfolds: one prepared statement for any number of rows
 //! (sqlx pays per statement and per parameter, not per row).
 
-use futures_util::{TryStreamExt, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use serde_json::json;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    ledger_rows::{self, account_of, entry_of, event_of, figures_of, key_of},
-    ledger_transfers::{self, transfer_of},
-    open::Database,
+    ledger_rows, ledger_transfers,
+    open::{Database, File},
+};
+use crate::store::{
+    StoreError,
+    ledger::{AccountKey, Books, Entry, LedgerJob, LedgerKeys},
+    sql::{
+        ledger_rows::{self as rows, account_of, entry_of},
+        ledger_transfers::{transfer, transfer_of},
+        session::Value,
+    },
     writer::Command,
 };
-use crate::{
-    domain::{Money, Period, PlatformId, Totals},
-    store::{
-        StoreError,
-        ledger::{
-            Account, AccountFilter, AccountKey, Books, Entry, EntryFilter, EntryKey, Event, LedgerJob,
-            LedgerKeys, LedgerTable, Mismatch, OpenCursor, Transfer, TransferFilter,
-        },
-    },
-};
 
-/// The ledger's tables.
-pub(super) struct Ledger(pub(super) Database);
+impl Database {
+    /// Hands in a change of the ledger.
+    pub(in crate::store) async fn change(&self, job: Box<dyn LedgerJob>) -> Result<(), StoreError> {
+        let finish = |Change(job), result| LedgerJob::finish(job, result);
+        self.writer.send(Change(job), Box::new(finish)).await
+    }
+}
 
 /// A job on its way to the writer.
 struct Change(Box<dyn LedgerJob>);
 
-impl Command for Change {
+impl Command<File> for Change {
     const KIND: &'static str = "ledger";
     type Answer = ();
 
@@ -98,182 +101,30 @@ async fn fetch<T>(
 }
 
 async fn save(books: &Books, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let accounts = books.changed_accounts().map(ledger_rows::account).collect();
+    let accounts = books.changed_accounts().map(rows::account).collect();
     put(ledger_rows::SAVE_ACCOUNTS, accounts, connection).await?;
-    let entries = books.changed_entries().map(ledger_rows::entry).collect();
+    let entries = books.changed_entries().map(rows::entry).collect();
     put(ledger_rows::SAVE_ENTRIES, entries, connection).await?;
-    let events = books.events().iter().map(ledger_rows::event).collect();
+    let events = books.events().iter().map(rows::event).collect();
     put(ledger_rows::SAVE_EVENTS, events, connection).await?;
-    let transfers = books.changed_transfers().into_iter().map(ledger_transfers::transfer).collect();
+    let transfers = books.changed_transfers().into_iter().map(transfer).collect();
     put(ledger_transfers::SAVE, transfers, connection).await
 }
 
 async fn put(
     sql: &'static str,
-    rows: Vec<serde_json::Value>,
+    rows: Vec<Vec<Value>>,
     connection: &mut SqliteConnection,
 ) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
     let count = rows.len();
-    let rows = serde_json::Value::Array(rows).to_string();
+    let rows: serde_json::Value = rows.into_iter().map(serde_json::Value::from_iter).collect();
+    let rows = rows.to_string();
     let written = sqlx::query(sql).bind(rows).execute(connection).await?.rows_affected();
     if usize::try_from(written) == Ok(count) {
         return Ok(());
     }
     Err(StoreError::value("ledger", format!("{written} of {count} rows were written")))
-}
-
-impl Ledger {
-    /// All rows of a query, read one by one.
-    async fn list<T>(
-        &self,
-        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
-        read: impl Fn(&SqliteRow) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut rows = query.fetch(&self.0.readers);
-        let mut all = Vec::new();
-        while let Some(row) = rows.try_next().await.map_err(|e| self.0.explain(e))? {
-            all.push(read(&row)?);
-        }
-        Ok(all)
-    }
-}
-
-impl LedgerTable for Ledger {
-    fn submit(&self, job: Box<dyn LedgerJob>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let finish = |Change(job), result| LedgerJob::finish(job, result);
-            self.0.writer.send(Change(job), Box::new(finish)).await
-        })
-    }
-
-    fn account<'a>(&'a self, key: &'a AccountKey) -> BoxFuture<'a, Result<Option<Account>, StoreError>> {
-        Box::pin(async move {
-            let names = json!([[key.issuer.as_str(), key.period.number()]]).to_string();
-            Ok(self.list(sqlx::query(ledger_rows::LOAD_ACCOUNTS).bind(names), account_of).await?.pop())
-        })
-    }
-
-    fn accounts<'a>(&'a self, filter: &'a AccountFilter) -> BoxFuture<'a, Result<Vec<Account>, StoreError>> {
-        Box::pin(async move {
-            let after = filter.after.as_ref();
-            let query = sqlx::query(ledger_rows::LIST_ACCOUNTS)
-                .bind(filter.period.map(Period::number))
-                .bind(after.map_or("", |key| key.issuer.as_str()))
-                .bind(after.map_or(0, |key| key.period.number()))
-                .bind(filter.limit);
-            self.list(query, account_of).await
-        })
-    }
-
-    fn entry<'a>(&'a self, key: &'a EntryKey) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
-        Box::pin(async move {
-            let names = json!([[key.issuer.as_str(), key.invoice_no.as_str()]]).to_string();
-            Ok(self.list(sqlx::query(ledger_rows::LOAD_ENTRIES).bind(names), entry_of).await?.pop())
-        })
-    }
-
-    fn entries<'a>(&'a self, filter: &'a EntryFilter) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>> {
-        Box::pin(async move { self.list(ledger_rows::list_entries(filter).build(), entry_of).await })
-    }
-
-    fn entries_by_acceptance<'a>(
-        &'a self,
-        acceptance_no: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>> {
-        Box::pin(async move {
-            let names = json!([acceptance_no]).to_string();
-            self.list(sqlx::query(ledger_rows::LOAD_ACCEPTED).bind(names), entry_of).await
-        })
-    }
-
-    fn open_entries(
-        &self,
-        unchanged_since: jiff::Timestamp,
-        after: Option<OpenCursor>,
-        limit: u32,
-    ) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
-        Box::pin(async move {
-            let after = after.as_ref();
-            let query = sqlx::query(ledger_rows::LIST_OPEN)
-                .bind(unchanged_since.as_microsecond())
-                .bind(after.map_or(i64::MIN, |(at, _)| at.as_microsecond()))
-                .bind(after.map_or("", |(_, key)| key.issuer.as_str()))
-                .bind(after.map_or("", |(_, key)| key.invoice_no.as_str()))
-                .bind(limit);
-            self.list(query, entry_of).await
-        })
-    }
-
-    fn open_until(&self, period: Period, limit: u32) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
-        Box::pin(async move {
-            let query = sqlx::query(ledger_rows::LIST_OPEN_UNTIL).bind(period.number()).bind(limit);
-            self.list(query, entry_of).await
-        })
-    }
-
-    fn transfers<'a>(
-        &'a self,
-        filter: &'a TransferFilter,
-    ) -> BoxFuture<'a, Result<Vec<Transfer>, StoreError>> {
-        Box::pin(async move { self.list(ledger_transfers::list(filter).build(), transfer_of).await })
-    }
-
-    fn events<'a>(
-        &'a self,
-        key: &'a AccountKey,
-        before: Option<i64>,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Event>, StoreError>> {
-        Box::pin(async move {
-            let query = sqlx::query(ledger_rows::LIST_EVENTS)
-                .bind(key.issuer.as_str())
-                .bind(key.period.number())
-                .bind(before.unwrap_or(i64::MAX))
-                .bind(limit);
-            self.list(query, event_of).await
-        })
-    }
-
-    fn totals<'a>(
-        &'a self,
-        key: &'a AccountKey,
-        platform_id: &'a PlatformId,
-    ) -> BoxFuture<'a, Result<Totals, StoreError>> {
-        Box::pin(async move {
-            let query = sqlx::query(ledger_rows::TOTALS)
-                .bind(key.issuer.as_str())
-                .bind(key.period.number())
-                .bind(platform_id.folded());
-            let mut totals = Totals::default();
-            let row = |row: &SqliteRow| -> Result<(bool, i64, i64, i64), StoreError> {
-                Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
-            };
-            for (red, count, net, tax) in self.list(query, row).await? {
-                let (net, tax) = (Money::from_fen(net), Money::from_fen(tax));
-                if red {
-                    (totals.red_count, totals.red_net, totals.red_tax) = (count, net, tax);
-                } else {
-                    (totals.blue_count, totals.blue_net, totals.blue_tax) = (count, net, tax);
-                }
-            }
-            Ok(totals)
-        })
-    }
-
-    fn verify(&self, period: Period) -> BoxFuture<'_, Result<Vec<Mismatch>, StoreError>> {
-        Box::pin(async move {
-            let row = |row: &SqliteRow| -> Result<Mismatch, StoreError> {
-                Ok(Mismatch {
-                    key: key_of(row, 0)?,
-                    account: figures_of(row, 2)?,
-                    entries: figures_of(row, 7)?,
-                    events: figures_of(row, 12)?,
-                })
-            };
-            self.list(sqlx::query(ledger_rows::VERIFY).bind(period.number()), row).await
-        })
-    }
 }

@@ -8,34 +8,87 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use sqlx::{
-    ConnectOptions, SqlitePool,
+    ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{
-    audit::Audit, confirmations::Confirmations, exchanges::Exchanges, idempotency::Idempotency, jobs::Jobs,
-    leases::OneGateway, ledger::Ledger, quota_settings::QuotaSettings, tokens::Tokens, units::Units,
+use super::leases::OneGateway;
+use crate::store::{
+    Config, Engine, Metrics, Store, StoreError,
+    backend::{Backend, CommitError},
+    sql::session::Tables,
     writer::Writer,
 };
-use crate::store::{Claim, Config, Engine, Metrics, Store, StoreError};
 
 /// Every table, embedded; one file per group of tables and change.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
 /// What every group of tables works with.
 #[derive(Clone, Debug)]
-pub(super) struct Database {
+pub(in crate::store) struct Database {
     /// All writes.
-    pub(super) writer: Writer,
+    pub(in crate::store) writer: Writer<File>,
     /// All reads that need no transaction with a write.
-    pub(super) readers: SqlitePool,
+    pub(in crate::store) readers: SqlitePool,
     path: Arc<Path>,
+}
+
+/// The file as the writer knows it.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct File {
+    options: SqliteConnectOptions,
+    path: Arc<Path>,
+}
+
+impl Backend for File {
+    type Driver = Sqlite;
+    type Connection = SqliteConnection;
+    /// A commit to a file either failed or not.
+    type Doubt = std::convert::Infallible;
+
+    fn connect(&self) -> BoxFuture<'_, Result<SqliteConnection, sqlx::Error>> {
+        Box::pin(self.options.connect())
+    }
+
+    fn begin<'c>(
+        &'c self,
+        connection: &'c mut SqliteConnection,
+    ) -> BoxFuture<'c, Result<Transaction<'c, Sqlite>, sqlx::Error>> {
+        Box::pin(connection.begin_with("BEGIN IMMEDIATE"))
+    }
+
+    fn commit<'c>(
+        &'c self,
+        transaction: Transaction<'c, Sqlite>,
+    ) -> BoxFuture<'c, Result<(), CommitError<Self::Doubt>>> {
+        Box::pin(async { transaction.commit().await.map_err(CommitError::Failed) })
+    }
+
+    fn clear_up<'c>(
+        &'c self,
+        doubt: &'c Self::Doubt,
+        _: &'c mut SqliteConnection,
+    ) -> BoxFuture<'c, Result<bool, sqlx::Error>> {
+        match *doubt {}
+    }
+
+    fn explain(&self, error: StoreError) -> StoreError {
+        explain(error, &self.path)
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    fn is_worth_another_try(_: &StoreError) -> bool {
+        false
+    }
 }
 
 impl Database {
     /// Names the file in a reader's error.
-    pub(super) fn explain(&self, error: impl Into<StoreError>) -> StoreError {
+    pub(in crate::store) fn explain(&self, error: impl Into<StoreError>) -> StoreError {
         explain(error.into(), &self.path)
     }
 }
@@ -62,22 +115,10 @@ impl Engine for Database {
 /// Opens the file, creates it when there is none, and brings its tables up to date.
 pub(in crate::store) async fn open(config: &Config, metrics: &Metrics) -> Result<Store, StoreError> {
     let database = database(config, metrics).await?;
-    Ok(Store {
-        audit: Arc::new(Audit(database.clone())),
-        confirmations: Arc::new(Confirmations(database.clone())),
-        exchanges: Arc::new(Exchanges(database.clone())),
-        idempotency: Arc::new(Idempotency(database.clone())),
-        jobs: Arc::new(Jobs::new(database.clone())),
-        leases: Arc::new(OneGateway),
-        ledger: Arc::new(Ledger(database.clone())),
-        quota_settings: Arc::new(QuotaSettings(database.clone())),
-        tokens: Arc::new(Tokens(database.clone())),
-        units: Arc::new(Units(database.clone())),
-        engine: Arc::new(database),
-    })
+    Ok(Store::over(Tables::Sqlite(Box::new(database.clone())), Arc::new(OneGateway), Arc::new(database)))
 }
 
-pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Database, StoreError> {
+pub(in crate::store) async fn database(config: &Config, metrics: &Metrics) -> Result<Database, StoreError> {
     let path = path_of(&config.url)?;
     create(&path)
         .map_err(|error| StoreError::Permission { path: path.clone(), reason: error.to_string() })?;
@@ -91,12 +132,13 @@ pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Datab
         .await
         .map_err(fail)?;
     let path: Arc<Path> = path.into();
-    let writer = Writer::start(connection, options, Arc::clone(&path), config, metrics.clone());
+    let file = File { options, path: Arc::clone(&path) };
+    let writer = Writer::start(connection, file, config, metrics.clone());
     Ok(Database { writer, readers, path })
 }
 
 /// Locks the file beside the database; the kernel lets go of the lock when the process ends.
-pub(in crate::store) fn claim(url: &str) -> Result<Claim, StoreError> {
+pub(in crate::store) fn claim(url: &str) -> Result<std::fs::File, StoreError> {
     let path = path_of(url)?;
     let fail =
         |error: &std::io::Error| StoreError::Permission { path: path.clone(), reason: error.to_string() };
@@ -110,7 +152,7 @@ pub(in crate::store) fn claim(url: &str) -> Result<Claim, StoreError> {
         .open(name)
         .map_err(|e| fail(&e))?;
     match lock.try_lock() {
-        Ok(()) => Ok(Claim { _lock: lock }),
+        Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Busy { path }),
         Err(std::fs::TryLockError::Error(error)) => Err(fail(&error)),
     }

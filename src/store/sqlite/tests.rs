@@ -9,9 +9,9 @@ use std::{
 use futures_util::future::BoxFuture;
 use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use super::{open::Database, open::database, writer::Command};
+use super::open::{Database, File, database};
 use crate::{
-    store::{Config, Metrics, StoreError},
+    store::{Config, Metrics, StoreError, writer::Command},
     telemetry,
 };
 
@@ -54,7 +54,7 @@ async fn insert(database: &Database, n: i64) -> Result<i64, StoreError> {
 /// Adds a number; 13 breaks the whole batch, -1 ends the transaction behind sqlx's back, 666 panics.
 struct Add(i64);
 
-impl Command for Add {
+impl Command<File> for Add {
     const KIND: &'static str = "add";
     type Answer = i64;
 
@@ -82,7 +82,7 @@ impl Command for Add {
 /// Writes more than fits.
 struct Fill;
 
-impl Command for Fill {
+impl Command<File> for Fill {
     const KIND: &'static str = "fill";
     type Answer = ();
 
@@ -199,7 +199,7 @@ async fn a_path_that_cannot_be_written_is_named_with_what_to_do() {
 #[tokio::test]
 async fn addresses_that_are_none_are_refused() {
     let metrics = Metrics::register(&telemetry::metrics::Metrics::new().unwrap()).unwrap();
-    for url in ["sqlite://", "sqlite::memory:", "postgres://localhost/x", "data/gateway.db", ""] {
+    for url in ["sqlite://", "sqlite::memory:", "mysql://localhost/x", "data/gateway.db", ""] {
         let config = Config { url: url.to_owned(), ..Config::default() };
         assert!(matches!(crate::store::open(&config, &metrics).await, Err(StoreError::Url { .. })), "{url}");
     }

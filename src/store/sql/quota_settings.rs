@@ -1,12 +1,10 @@
-//! Credit settings of units on SQLite.
+//! Credit settings of units.
 
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::SqliteRow;
 
 use super::{
     audit,
-    open::Database,
-    value::{get, instant, parse},
+    session::{Row, Statement, Tables},
 };
 use crate::{
     domain::{Money, TaxNo},
@@ -14,6 +12,7 @@ use crate::{
         StoreError,
         audit::AuditRow,
         quota_settings::{QuotaSettingRow, QuotaSettingTable},
+        value::{get, instant, parse},
     },
 };
 
@@ -26,23 +25,22 @@ const PUT: &str = "INSERT INTO quota_setting (tax_no, month_start_share, month_s
     allowance_returns = excluded.allowance_returns, updated_at = excluded.updated_at";
 
 /// The table of settings.
-pub(super) struct QuotaSettings(pub(super) Database);
+pub(in crate::store) struct QuotaSettings(pub(in crate::store) Tables);
 
 impl QuotaSettingTable for QuotaSettings {
     fn all(&self) -> BoxFuture<'_, Result<Vec<QuotaSettingRow>, StoreError>> {
         Box::pin(async {
-            let all = sqlx::query("SELECT * FROM quota_setting ORDER BY tax_no");
-            let rows = all.fetch_all(&self.0.readers).await;
-            rows.map_err(|error| self.0.explain(error))?.iter().map(setting).collect()
+            let all = Statement::new("SELECT * FROM quota_setting ORDER BY tax_no");
+            self.0.rows(all).await?.iter().map(setting).collect()
         })
     }
 
     fn put(&self, row: QuotaSettingRow, audit: AuditRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.0.writer.write(move |connection| {
+        Box::pin(self.0.write(move |mut session| {
             let (row, audit) = (row.clone(), audit.clone());
             Box::pin(async move {
-                sqlx::query(PUT)
-                    .bind(row.tax_no.to_string())
+                let statement = Statement::new(PUT)
+                    .bind(row.tax_no.as_str())
                     .bind(i64::from(row.month_start_share))
                     .bind(row.month_start_amount.map(Money::fen))
                     .bind(row.low_water.map(Money::fen))
@@ -50,16 +48,15 @@ impl QuotaSettingTable for QuotaSettings {
                     .bind(row.top_up_on_demand)
                     .bind(row.return_unused)
                     .bind(row.allowance_returns)
-                    .bind(row.updated_at.as_microsecond())
-                    .execute(&mut *connection)
-                    .await?;
-                audit::append(connection, &audit).await
+                    .bind(row.updated_at);
+                session.execute(statement).await?;
+                audit::append(&mut session, &audit).await
             })
         }))
     }
 }
 
-fn setting(row: &SqliteRow) -> Result<QuotaSettingRow, StoreError> {
+fn setting(row: &Row) -> Result<QuotaSettingRow, StoreError> {
     let money = |column| get::<Option<i64>>(row, column).map(|fen| fen.map(Money::from_fen));
     let share: i64 = get(row, "month_start_share")?;
     Ok(QuotaSettingRow {

@@ -22,7 +22,7 @@ fn answer() -> StoredAnswer {
 async fn a_key_is_used_once_answered_again_and_forgotten_after_a_day() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gateway.db");
-    let config = store::Config { url: format!("sqlite://{}", path.display()), ..store::Config::default() };
+    let config = store::testing::config(&path);
     let metrics = store::Metrics::register(&Metrics::new().unwrap()).unwrap();
     let keys = store::open(&config, &metrics).await.unwrap().idempotency;
     let now: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();

@@ -1,8 +1,9 @@
 //! The query of a search in the request log: the conditions that are given, newest first.
 
-use sqlx::{QueryBuilder, Sqlite};
-
-use super::exchange_keys as keys;
+use super::{
+    exchange_keys::{BUCKET_SHIFT, sought},
+    session::{Dialect, Query, Statement},
+};
 use crate::{
     domain::{ExchangeId, ServiceClass, TaxNo},
     store::exchanges::{Decision, Filter, State},
@@ -10,31 +11,51 @@ use crate::{
 
 /// Builds the query. Each of the columns that have an index gives its rows in the order of ids, so that nothing is
 /// sorted but what a key finds.
-pub(super) fn search(filter: &Filter, before: Option<ExchangeId>, limit: usize) -> QueryBuilder<Sqlite> {
+pub(in crate::store) fn search(
+    dialect: Dialect,
+    filter: &Filter,
+    before: Option<ExchangeId>,
+    limit: usize,
+) -> Statement {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let until = filter.until.map(ExchangeId::first_at);
     let below = before.into_iter().chain(until).map(ExchangeId::number).min().unwrap_or(i64::MAX);
     let from = filter.from.map_or(0, |from| ExchangeId::first_at(from).number());
     let range = Range { from, below };
-    if let Some(mut query) = keys::search(filter, from, below, "e.*") {
+    let mut query = Query::new(dialect);
+    if by_key(&mut query, filter, range) {
         conditions(&mut query, filter, range);
         either_id(&mut query, filter);
         newest(&mut query, limit);
-        return query;
+        return query.finish();
     }
-    let mut query = QueryBuilder::new("SELECT e.* FROM exchange AS e");
+    query.push("SELECT e.* FROM exchange AS e");
     if filter.platform_id.is_none() {
         conditions(&mut query, filter, range);
     } else {
         // one walk through each index, rather than both wholly and a sort
         query.push(" WHERE e.id IN (SELECT id FROM (");
-        by_one_id(&mut query, "e.access_id", filter, range, limit);
-        query.push(") UNION ALL SELECT id FROM (");
-        by_one_id(&mut query, "e.using_id", filter, range, limit);
-        query.push("))");
+        by_one_id(&mut query, "access_id", filter, range, limit);
+        query.push(") AS a UNION ALL SELECT id FROM (");
+        by_one_id(&mut query, "using_id", filter, range, limit);
+        query.push(") AS u)");
     }
     newest(&mut query, limit);
-    query
+    query.finish()
+}
+
+/// Begins a search by key, if one is given: a walk through the buckets of the range.
+fn by_key(query: &mut Query, filter: &Filter, range: Range) -> bool {
+    let Some((kind, value)) = sought(filter) else { return false };
+    let (least, greatest) = query.dialect().least_and_greatest();
+    query.push("WITH RECURSIVE bucket (b) AS (SELECT ").push(least).push("(").bind(range.below);
+    query.push(&format!(", (SELECT max(id) FROM exchange)) >> {BUCKET_SHIFT} UNION ALL "));
+    query.push("SELECT b - 1 FROM bucket WHERE b > ").push(greatest).push("(").bind(range.from);
+    query.push(&format!(", (SELECT min(id) FROM exchange)) >> {BUCKET_SHIFT}) SELECT e.* "));
+    query.push(query.dialect().key_join()).push("k.kind = ").bind(kind as i64);
+    query.push(" AND k.value = ").bind(value);
+    query.push(query.dialect().exchange_join());
+    true
 }
 
 /// Ids from `from` up to below `below`.
@@ -44,34 +65,30 @@ struct Range {
     below: i64,
 }
 
-fn newest(query: &mut QueryBuilder<Sqlite>, limit: i64) {
-    query.push(" ORDER BY e.id DESC LIMIT ").push_bind(limit);
+fn newest(query: &mut Query, limit: i64) {
+    query.push(" ORDER BY e.id DESC LIMIT ").bind(limit);
 }
 
-fn by_one_id(
-    query: &mut QueryBuilder<Sqlite>,
-    column: &'static str,
-    filter: &Filter,
-    range: Range,
-    limit: i64,
-) {
+fn by_one_id(query: &mut Query, column: &str, filter: &Filter, range: Range, limit: i64) {
     query.push("SELECT e.id FROM exchange AS e");
     conditions(query, filter, range);
-    let id = filter.platform_id.as_ref().map(ToString::to_string);
-    query.push(" AND ").push(column).push(" = ").push_bind(id);
+    let id = filter.platform_id.as_ref().map(crate::domain::PlatformId::folded);
+    let column = query.dialect().folded(column);
+    query.push(" AND ").push(&column).push(" = ").bind(id);
     newest(query, limit);
 }
 
-fn either_id(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+fn either_id(query: &mut Query, filter: &Filter) {
     if let Some(id) = &filter.platform_id {
-        query.push(" AND (e.access_id = ").push_bind(id.to_string());
-        query.push(" OR e.using_id = ").push_bind(id.to_string()).push(")");
+        let (access, using) = (query.dialect().folded("access_id"), query.dialect().folded("using_id"));
+        query.push(" AND (").push(&access).push(" = ").bind(id.folded());
+        query.push(" OR ").push(&using).push(" = ").bind(id.folded()).push(")");
     }
 }
 
 /// Everything but the platform id.
-fn conditions(query: &mut QueryBuilder<Sqlite>, filter: &Filter, range: Range) {
-    query.push(" WHERE e.id >= ").push_bind(range.from).push(" AND e.id < ").push_bind(range.below);
+fn conditions(query: &mut Query, filter: &Filter, range: Range) {
+    query.push(" WHERE e.id >= ").bind(range.from).push(" AND e.id < ").bind(range.below);
     let texts = [
         ("e.tax_no", filter.tax_no.as_ref().map(TaxNo::as_str)),
         ("e.service", filter.service.as_deref()),
@@ -87,14 +104,14 @@ fn conditions(query: &mut QueryBuilder<Sqlite>, filter: &Filter, range: Range) {
     ];
     for (column, text) in texts {
         if let Some(text) = text {
-            query.push(" AND ").push(column).push(" = ").push_bind(text.to_owned());
+            query.push(" AND ").push(column).push(" = ").bind(text);
         }
     }
     partial_indexes(query, filter);
 }
 
-/// Repeats the conditions of partial indexes, which SQLite does not conclude from a bound value.
-fn partial_indexes(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+/// Repeats the conditions of partial indexes, which neither engine concludes from a bound value.
+fn partial_indexes(query: &mut Query, filter: &Filter) {
     match filter.class {
         None | Some(ServiceClass::Issue | ServiceClass::IssueResult | ServiceClass::Read) => {}
         Some(
@@ -130,9 +147,9 @@ mod tests {
         let config =
             store::Config { url: format!("sqlite://{}", path.display()), ..store::Config::default() };
         let metrics = store::Metrics::register(&Metrics::new().unwrap()).unwrap();
-        let database = super::super::open::database(&config, &metrics).await.unwrap();
-        let query = search(filter, None, 50);
-        let sql = format!("EXPLAIN QUERY PLAN {}", query.sql().as_str());
+        let database = crate::store::sqlite::database(&config, &metrics).await.unwrap();
+        let query = search(Dialect::Sqlite, filter, None, 50);
+        let sql = format!("EXPLAIN QUERY PLAN {}", query.sql());
         let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&database.readers).await.unwrap();
         rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
     }

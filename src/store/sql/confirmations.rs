@@ -1,13 +1,11 @@
-//! Monthly confirmations on SQLite.
+//! Monthly confirmations.
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     audit,
-    open::Database,
-    value::{get, instant, instant_opt, parse},
+    session::{Row, Session, Statement, Tables},
 };
 use crate::{
     domain::{Money, Period, PlatformId, TaxNo, Totals},
@@ -15,19 +13,21 @@ use crate::{
         StoreError,
         audit::AuditRow,
         confirmations::{ConfirmationFilter, ConfirmationRow, ConfirmationState, ConfirmationTable},
+        value::{get, instant, instant_opt, parse},
     },
 };
 
 const INSERT: &str = "INSERT INTO confirmation (tax_no, platform_id, period, state, sent, platform, refusal_code, \
     refusal_text, created_at, updated_at, submitted_at, confirmed_at, synced_at, version) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING";
-const UPDATE: &str = "UPDATE confirmation SET state = ?4, sent = ?5, platform = ?6, refusal_code = ?7, \
-    refusal_text = ?8, created_at = ?9, updated_at = ?10, submitted_at = ?11, confirmed_at = ?12, synced_at = ?13, \
-    version = ?14 + 1 WHERE tax_no = ?1 AND platform_id = ?2 AND period = ?3 AND version = ?14";
-const BY_MONTH: &str = "SELECT * FROM confirmation WHERE tax_no = ?1 AND platform_id = ?2 AND period = ?3";
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING";
+const UPDATE: &str = "UPDATE confirmation SET state = $4, sent = $5, platform = $6, refusal_code = $7, \
+    refusal_text = $8, created_at = $9, updated_at = $10, submitted_at = $11, confirmed_at = $12, synced_at = $13, \
+    version = $14 + 1 WHERE tax_no = $1 AND lower(platform_id) = lower($2) AND period = $3 AND version = $14";
+const BY_MONTH: &str =
+    "SELECT * FROM confirmation WHERE tax_no = $1 AND lower(platform_id) = lower($2) AND period = $3";
 
 /// The table of confirmations.
-pub(super) struct Confirmations(pub(super) Database);
+pub(in crate::store) struct Confirmations(pub(in crate::store) Tables);
 
 impl ConfirmationTable for Confirmations {
     fn create(
@@ -35,16 +35,12 @@ impl ConfirmationTable for Confirmations {
         row: ConfirmationRow,
         audit: Option<AuditRow>,
     ) -> BoxFuture<'_, Result<(ConfirmationRow, bool), StoreError>> {
-        Box::pin(self.0.writer.write(move |connection| {
+        Box::pin(self.0.write(move |mut session| {
             let (row, audit) = (row.clone(), audit.clone());
             Box::pin(async move {
-                let new = put(connection, INSERT, &row, audit.as_ref()).await?;
-                let stored = sqlx::query(BY_MONTH)
-                    .bind(row.tax_no.to_string())
-                    .bind(row.platform_id.to_string())
-                    .bind(row.period.number())
-                    .fetch_one(connection)
-                    .await?;
+                let new = put(&mut session, INSERT, &row, audit.as_ref()).await?;
+                let stored = session.row(by_month(&row.tax_no, &row.platform_id, row.period)).await?;
+                let stored = stored.ok_or(StoreError::Sql(sqlx::Error::RowNotFound))?;
                 Ok((confirmation(&stored)?, new))
             })
         }))
@@ -52,11 +48,8 @@ impl ConfirmationTable for Confirmations {
 
     fn by_id(&self, id: i64) -> BoxFuture<'_, Result<Option<ConfirmationRow>, StoreError>> {
         Box::pin(async move {
-            let row = sqlx::query("SELECT * FROM confirmation WHERE id = ?1")
-                .bind(id)
-                .fetch_optional(&self.0.readers)
-                .await;
-            row.map_err(|error| self.0.explain(error))?.as_ref().map(confirmation).transpose()
+            let statement = Statement::new("SELECT * FROM confirmation WHERE id = $1").bind(id);
+            self.0.row(statement).await?.as_ref().map(confirmation).transpose()
         })
     }
 
@@ -67,13 +60,8 @@ impl ConfirmationTable for Confirmations {
         period: Period,
     ) -> BoxFuture<'_, Result<Option<ConfirmationRow>, StoreError>> {
         Box::pin(async move {
-            let row = sqlx::query(BY_MONTH)
-                .bind(tax_no.as_str())
-                .bind(platform_id.as_str())
-                .bind(period.number())
-                .fetch_optional(&self.0.readers)
-                .await;
-            row.map_err(|error| self.0.explain(error))?.as_ref().map(confirmation).transpose()
+            let row = self.0.row(by_month(&tax_no, &platform_id, period)).await?;
+            row.as_ref().map(confirmation).transpose()
         })
     }
 
@@ -84,19 +72,16 @@ impl ConfirmationTable for Confirmations {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<ConfirmationRow>, StoreError>> {
         Box::pin(async move {
-            let rows = sqlx::query(
-                "SELECT * FROM confirmation WHERE (?1 IS NULL OR tax_no = ?1) AND (?2 IS NULL OR period = ?2) \
-                 AND (?3 IS NULL OR state = ?3) AND id < ?4 ORDER BY id DESC LIMIT ?5",
+            let statement = Statement::new(
+                "SELECT * FROM confirmation WHERE ($1 IS NULL OR tax_no = $1) AND ($2 IS NULL OR period = $2) \
+                 AND ($3 IS NULL OR state = $3) AND id < $4 ORDER BY id DESC LIMIT $5",
             )
             .bind(filter.tax_no.as_ref().map(TaxNo::as_str))
             .bind(filter.period.map(Period::number))
             .bind(filter.state.map(ConfirmationState::as_str))
             .bind(before.unwrap_or(i64::MAX))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(|error| self.0.explain(error))?;
-            rows.iter().map(confirmation).collect()
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            self.0.rows(statement).await?.iter().map(confirmation).collect()
         })
     }
 
@@ -105,20 +90,24 @@ impl ConfirmationTable for Confirmations {
         row: ConfirmationRow,
         audit: Option<AuditRow>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.0.writer.write(move |connection| {
+        Box::pin(self.0.write(move |mut session| {
             let (row, audit) = (row.clone(), audit.clone());
-            Box::pin(async move { put(connection, UPDATE, &row, audit.as_ref()).await })
+            Box::pin(async move { put(&mut session, UPDATE, &row, audit.as_ref()).await })
         }))
     }
 }
 
+fn by_month(tax_no: &TaxNo, platform_id: &PlatformId, period: Period) -> Statement {
+    Statement::new(BY_MONTH).bind(tax_no.as_str()).bind(platform_id.as_str()).bind(period.number())
+}
+
 async fn put(
-    connection: &mut SqliteConnection,
+    session: &mut Session<'_>,
     sql: &'static str,
     row: &ConfirmationRow,
     audit: Option<&AuditRow>,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(sql)
+    let statement = Statement::new(sql)
         .bind(row.tax_no.to_string())
         .bind(row.platform_id.to_string())
         .bind(row.period.number())
@@ -127,22 +116,20 @@ async fn put(
         .bind(row.platform.as_ref().map(written))
         .bind(row.refusal_code.clone())
         .bind(row.refusal_text.clone())
-        .bind(row.created_at.as_microsecond())
-        .bind(row.updated_at.as_microsecond())
-        .bind(row.submitted_at.map(jiff::Timestamp::as_microsecond))
-        .bind(row.confirmed_at.map(jiff::Timestamp::as_microsecond))
-        .bind(row.synced_at.map(jiff::Timestamp::as_microsecond))
-        .bind(row.version)
-        .execute(&mut *connection)
-        .await?;
-    let changed = done.rows_affected() > 0;
+        .bind(row.created_at)
+        .bind(row.updated_at)
+        .bind(row.submitted_at)
+        .bind(row.confirmed_at)
+        .bind(row.synced_at)
+        .bind(row.version);
+    let changed = session.execute(statement).await? > 0;
     if let Some(audit) = audit.filter(|_| changed) {
-        audit::append(connection, audit).await?;
+        audit::append(session, audit).await?;
     }
     Ok(changed)
 }
 
-fn confirmation(row: &SqliteRow) -> Result<ConfirmationRow, StoreError> {
+fn confirmation(row: &Row) -> Result<ConfirmationRow, StoreError> {
     Ok(ConfirmationRow {
         id: get(row, "id")?,
         tax_no: parse(row, "tax_no", TaxNo::parse)?,
@@ -175,7 +162,7 @@ fn written(totals: &Totals) -> String {
     .to_string()
 }
 
-fn totals(row: &SqliteRow, column: &'static str) -> Result<Option<Totals>, StoreError> {
+fn totals(row: &Row, column: &'static str) -> Result<Option<Totals>, StoreError> {
     let Some(text) = get::<Option<String>>(row, column)? else { return Ok(None) };
     let six: [i64; 6] = serde_json::from_str(&text).map_err(|error| StoreError::value(column, error))?;
     let [blue_count, blue_net, blue_tax, red_count, red_net, red_tax] = six;

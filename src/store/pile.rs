@@ -6,27 +6,26 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use sqlx::SqliteConnection;
 
-use super::writer::Command;
-use crate::store::{Metrics, StoreError};
+use super::{Metrics, StoreError, backend::Backend, writer::Command};
 
 /// Called once after the commit, or after the last attempt.
-pub(in crate::store) type Finish<C> = Box<dyn FnOnce(C, Result<<C as Command>::Answer, StoreError>) + Send>;
+pub(in crate::store) type Finish<C, B> =
+    Box<dyn FnOnce(C, Result<<C as Command<B>>::Answer, StoreError>) + Send>;
 
 /// Waiting commands of one kind.
-pub(super) trait Pile: Send {
+pub(super) trait Pile<B: Backend>: Send {
     /// The type of the commands.
     fn kind(&self) -> TypeId;
     /// How many.
     fn len(&self) -> usize;
-    /// Adds a `(C, Finish<C>)`.
+    /// Adds a `(C, Finish<C, B>)`.
     fn push(&mut self, command: Box<dyn Any + Send>);
     /// Carries out these commands and keeps their answers, which count only once they are committed.
     fn apply<'c>(
         &'c mut self,
         range: Range<usize>,
-        connection: &'c mut SqliteConnection,
+        connection: &'c mut B::Connection,
     ) -> BoxFuture<'c, Result<(), StoreError>>;
     /// Notes that the command at the place failed.
     fn fail(&mut self, place: usize, error: StoreError);
@@ -34,19 +33,19 @@ pub(super) trait Pile: Send {
     fn finish(&mut self, metrics: &Metrics);
 }
 
-pub(super) struct PileOf<C: Command> {
+pub(super) struct PileOf<C: Command<B>, B: Backend> {
     commands: Vec<C>,
-    finishes: Vec<Finish<C>>,
+    finishes: Vec<Finish<C, B>>,
     outcomes: Vec<Option<Result<C::Answer, StoreError>>>,
 }
 
-impl<C: Command> Default for PileOf<C> {
+impl<C: Command<B>, B: Backend> Default for PileOf<C, B> {
     fn default() -> Self {
         Self { commands: Vec::new(), finishes: Vec::new(), outcomes: Vec::new() }
     }
 }
 
-impl<C: Command> Pile for PileOf<C> {
+impl<C: Command<B>, B: Backend> Pile<B> for PileOf<C, B> {
     fn kind(&self) -> TypeId {
         TypeId::of::<C>()
     }
@@ -57,7 +56,7 @@ impl<C: Command> Pile for PileOf<C> {
 
     fn push(&mut self, command: Box<dyn Any + Send>) {
         // the writer sorts by type, so this never misses
-        let Ok(pair) = command.downcast::<(C, Finish<C>)>() else { return };
+        let Ok(pair) = command.downcast::<(C, Finish<C, B>)>() else { return };
         let (command, finish) = *pair;
         self.commands.push(command);
         self.finishes.push(finish);
@@ -67,7 +66,7 @@ impl<C: Command> Pile for PileOf<C> {
     fn apply<'c>(
         &'c mut self,
         range: Range<usize>,
-        connection: &'c mut SqliteConnection,
+        connection: &'c mut B::Connection,
     ) -> BoxFuture<'c, Result<(), StoreError>> {
         Box::pin(async move {
             let start = range.start;

@@ -1,12 +1,10 @@
-//! Units on SQLite.
+//! Units.
 
 use futures_util::future::BoxFuture;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     audit,
-    open::Database,
-    value::{get, instant, parse, parse_opt},
+    session::{Row, Session, Statement, Tables},
 };
 use crate::{
     domain::{PlatformId, ProvinceCode, TaxNo},
@@ -14,59 +12,59 @@ use crate::{
         StoreError,
         audit::AuditRow,
         units::{QuotaMode, UnitRow, UnitTable},
+        value::{get, instant, parse, parse_opt},
     },
 };
 
 const INSERT: &str = "INSERT INTO unit (tax_no, name, access_unit, platform_id, province, quota_mode, sealed_key, \
-    sealed_sandbox_key, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-const UPDATE: &str = "UPDATE unit SET name = ?2, access_unit = ?3, platform_id = ?4, province = ?5, quota_mode = ?6, \
-    sealed_key = ?7, sealed_sandbox_key = ?8, created_at = ?9, updated_at = ?10 WHERE tax_no = ?1";
-const DELETE: &str = "DELETE FROM unit WHERE tax_no = ?1";
+    sealed_sandbox_key, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const UPDATE: &str = "UPDATE unit SET name = $2, access_unit = $3, platform_id = $4, province = $5, quota_mode = $6, \
+    sealed_key = $7, sealed_sandbox_key = $8, created_at = $9, updated_at = $10 WHERE tax_no = $1";
+const DELETE: &str = "DELETE FROM unit WHERE tax_no = $1";
 
 /// The table of units.
-pub(super) struct Units(pub(super) Database);
+pub(in crate::store) struct Units(pub(in crate::store) Tables);
 
 impl UnitTable for Units {
     fn all(&self) -> BoxFuture<'_, Result<Vec<UnitRow>, StoreError>> {
         Box::pin(async {
-            let rows = sqlx::query("SELECT * FROM unit ORDER BY tax_no").fetch_all(&self.0.readers).await;
-            rows.map_err(|error| self.0.explain(error))?.iter().map(unit).collect()
+            let rows = self.0.rows(Statement::new("SELECT * FROM unit ORDER BY tax_no")).await?;
+            rows.iter().map(unit).collect()
         })
     }
 
     fn insert(&self, row: UnitRow, audit: AuditRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.0.writer.write(move |connection| {
+        Box::pin(self.0.write(move |mut session| {
             let (row, audit) = (row.clone(), audit.clone());
-            Box::pin(async move { put(connection, INSERT, &row, &audit).await.map(drop) })
+            Box::pin(async move { put(&mut session, INSERT, &row, &audit).await.map(drop) })
         }))
     }
 
     fn update(&self, row: UnitRow, audit: AuditRow) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.0.writer.write(move |connection| {
+        Box::pin(self.0.write(move |mut session| {
             let (row, audit) = (row.clone(), audit.clone());
-            Box::pin(async move { put(connection, UPDATE, &row, &audit).await })
+            Box::pin(async move { put(&mut session, UPDATE, &row, &audit).await })
         }))
     }
 
     fn delete(&self, tax_no: TaxNo, audit: AuditRow) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.0.writer.write(move |connection| {
+        Box::pin(self.0.write(move |mut session| {
             let (tax_no, audit) = (tax_no.clone(), audit.clone());
             Box::pin(async move {
-                let done =
-                    sqlx::query(DELETE).bind(tax_no.as_str().to_owned()).execute(&mut *connection).await?;
-                noted(connection, done.rows_affected(), &audit).await
+                let deleted = session.execute(Statement::new(DELETE).bind(tax_no.as_str())).await?;
+                noted(&mut session, deleted, &audit).await
             })
         }))
     }
 }
 
 async fn put(
-    connection: &mut SqliteConnection,
+    session: &mut Session<'_>,
     sql: &'static str,
     row: &UnitRow,
     audit: &AuditRow,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(sql)
+    let statement = Statement::new(sql)
         .bind(row.tax_no.to_string())
         .bind(row.name.clone())
         .bind(row.access_unit.as_ref().map(ToString::to_string))
@@ -75,26 +73,21 @@ async fn put(
         .bind(row.quota_mode.as_str())
         .bind(row.sealed_key.clone())
         .bind(row.sealed_sandbox_key.clone())
-        .bind(row.created_at.as_microsecond())
-        .bind(row.updated_at.as_microsecond())
-        .execute(&mut *connection)
-        .await?;
-    noted(connection, done.rows_affected(), audit).await
+        .bind(row.created_at)
+        .bind(row.updated_at);
+    let changed = session.execute(statement).await?;
+    noted(session, changed, audit).await
 }
 
 /// Writes the audit row when something was changed, and says whether it was.
-async fn noted(
-    connection: &mut SqliteConnection,
-    changed: u64,
-    audit: &AuditRow,
-) -> Result<bool, StoreError> {
+async fn noted(session: &mut Session<'_>, changed: u64, audit: &AuditRow) -> Result<bool, StoreError> {
     if changed > 0 {
-        audit::append(connection, audit).await?;
+        audit::append(session, audit).await?;
     }
     Ok(changed > 0)
 }
 
-fn unit(row: &SqliteRow) -> Result<UnitRow, StoreError> {
+fn unit(row: &Row) -> Result<UnitRow, StoreError> {
     Ok(UnitRow {
         tax_no: parse(row, "tax_no", TaxNo::parse)?,
         name: get(row, "name")?,

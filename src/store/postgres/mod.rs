@@ -1,0 +1,19 @@
+//! The store on PostgreSQL, which any number of gateways share.
+//!
+//! Every gateway has two writers (see [`super::writer`]): one for the ledger and one for everything else, so that
+//! bodies on their way into the request log hold up no reservation. What is written often goes in and out as arrays,
+//! one statement for any number of rows. Queries and rare writes are shared with SQLite ([`super::sql`]).
+
+mod bulk;
+mod exchanges;
+mod leases;
+mod ledger;
+mod open;
+mod partitions;
+mod purge;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use self::open::{Database, open};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::{
     AppError, Parts,
     plane::plan,
@@ -17,7 +19,7 @@ use crate::{
     proxy::{Proxy, Services},
     quota::{self, Ledger, Transfers},
     request_log::{self, RequestLog},
-    store::Store,
+    store::{Store, StoreError},
     telemetry::metrics::Metrics,
     unit::{MasterKey, Registry, token::Tokens},
     upstream::UpstreamMetrics,
@@ -51,7 +53,7 @@ pub(super) async fn wire(
     let log =
         RequestLog::open(Arc::clone(&store.exchanges), &log_config, request_log::Metrics::register(metrics)?)
             .await?;
-    let ids = Arc::new(ExchangeIds::new(0, store.exchanges.last_id().await?));
+    let ids = Arc::new(ExchangeIds::of(store.node(), store.exchanges.last_id().await?));
     let upstreams = Upstreams::new(UpstreamMetrics::register(metrics)?).renewed(&config.upstreams)?;
     let way = Way {
         client: Client::new(
@@ -70,6 +72,12 @@ pub(super) async fn wire(
         config.quota.clone(),
         &quota::Metrics::register(metrics)?,
     );
+    let kept = ledger.clone();
+    let replay = move |evidence: Vec<u8>| -> BoxFuture<'static, Result<(), StoreError>> {
+        let ledger = kept.clone();
+        Box::pin(async move { ledger.apply_kept(&evidence).await })
+    };
+    store.hand_over(config.store.spool.clone(), Box::new(replay))?;
     let confirmations = Confirmations::open(
         Arc::clone(&store.confirmations),
         ledger.clone(),

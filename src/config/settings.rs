@@ -100,7 +100,14 @@ fn store(mut section: Section<'_>) -> store::Config {
     if password_file.is_some() && url.starts_with("sqlite:") {
         section.warn("password_file", "is of no use to a SQLite database; delete it");
     }
-    store::Config { url, password_file, ..default }
+    let spool = store::SpoolConfig {
+        directory: section.value_or("spool", default.spool.directory.clone(), kinds::path),
+        limit: section
+            .value("spool_limit", kinds::size)
+            .and_then(|limit| u64::try_from(limit).ok())
+            .unwrap_or(default.spool.limit),
+    };
+    store::Config { url, password_file, spool, ..default }
 }
 
 fn secrets(mut section: Section<'_>) -> Secrets {

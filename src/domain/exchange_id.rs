@@ -1,6 +1,9 @@
 //! Ids of exchanges: ordered by time, unique across restarts and gateways.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU16, Ordering},
+};
 
 use jiff::Timestamp;
 
@@ -85,10 +88,34 @@ impl<'de> serde::Deserialize<'de> for ExchangeId {
     }
 }
 
+/// The number of a gateway among all that share a database; ids carry its lower 9 bits. Cheap to clone; every copy
+/// changes with the others.
+#[derive(Clone, Debug, Default)]
+pub struct Node(Arc<AtomicU16>);
+
+impl Node {
+    /// The gateway of that number.
+    #[must_use]
+    pub fn new(number: u16) -> Self {
+        Self(Arc::new(AtomicU16::new(number)))
+    }
+
+    /// The number as it is now.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Goes on under another number.
+    pub fn change(&self, number: u16) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+}
+
 /// Gives out [`ExchangeId`]s: always larger than the one before, also when the clock is set back.
 #[derive(Debug)]
 pub struct ExchangeIds {
-    node: i64,
+    node: Node,
     last: AtomicI64,
 }
 
@@ -96,7 +123,12 @@ impl ExchangeIds {
     /// Ids of the node (its lower 9 bits count) that are all larger than `after`, the largest id stored so far.
     #[must_use]
     pub fn new(node: u16, after: Option<ExchangeId>) -> Self {
-        let node = i64::from(node) & ((1 << NODE_BITS) - 1);
+        Self::of(Node::new(node), after)
+    }
+
+    /// Ids of a gateway whose number may change.
+    #[must_use]
+    pub fn of(node: Node, after: Option<ExchangeId>) -> Self {
         Self { node, last: AtomicI64::new(after.map_or(0, last_tick_of_its_millisecond)) }
     }
 
@@ -109,7 +141,8 @@ impl ExchangeIds {
             self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or_else(|last| last);
         let tick = (before + 1).max(floor);
         let counter = tick & ((1 << COUNTER_BITS) - 1);
-        ExchangeId(((tick >> COUNTER_BITS) << TIME_SHIFT) | (self.node << COUNTER_BITS) | counter)
+        let node = i64::from(self.node.number()) & ((1 << NODE_BITS) - 1);
+        ExchangeId(((tick >> COUNTER_BITS) << TIME_SHIFT) | (node << COUNTER_BITS) | counter)
     }
 }
 

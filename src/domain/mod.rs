@@ -13,7 +13,7 @@ mod tax_no;
 mod totals;
 
 pub use code::{CapabilityCode, Environment, ProvinceCode, ServiceClass, ServiceCode};
-pub use exchange_id::{ExchangeId, ExchangeIds};
+pub use exchange_id::{ExchangeId, ExchangeIds, Node};
 pub use invoice_no::InvoiceNo;
 pub use money::Money;
 pub use period::{BEIJING, Day, Period, beijing_day, parse_beijing};

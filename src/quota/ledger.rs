@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 
 use super::{
     Metrics, Refusal, Reservation,
+    evidence::Evidence,
     job::run,
     rules::{self, Mark, Mode, NotReserved, Observed, Reserved, Settled, Settlement, Upload},
     sync::{Flights, QuotaSource, SyncError},
@@ -195,9 +196,16 @@ impl Ledger {
             return Ok(Settled::default());
         }
         let (issuer, exchange) = (reservation.issuer.clone(), reservation.exchange);
-        let settled = self.0.settle(issuer, exchange, reservation.invoices.clone(), settlement).await;
+        let invoices = reservation.invoices.clone();
+        let settled = self.0.settle(issuer.clone(), exchange, invoices.clone(), settlement.clone()).await;
         reservation.settled = true;
-        settled
+        match settled {
+            Err(error) => {
+                let evidence = Evidence::Settlement { issuer, exchange, invoices, settlement };
+                self.keep(evidence, error).await.map(|()| Settled::default())
+            }
+            settled => settled,
+        }
     }
 
     /// Asks the platform for the taxpayer's balance now and follows it.

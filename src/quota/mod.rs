@@ -15,6 +15,7 @@
 
 mod bureau;
 mod claims;
+mod evidence;
 mod job;
 mod ledger;
 mod metrics;

@@ -2,7 +2,9 @@
 
 use super::{
     Ledger,
+    evidence::Evidence,
     job::run,
+    ledger::Inner,
     rules::{self, Mark, Observed, SerialReused, Settled},
 };
 use crate::{
@@ -27,19 +29,14 @@ impl Ledger {
         acceptance_no: &str,
         results: &[InvoiceResult],
     ) -> Result<Settled, StoreError> {
-        let now = self.0.clock.now();
-        let mut keys = LedgerKeys { acceptance_nos: vec![acceptance_no.to_owned()], ..LedgerKeys::default() };
-        let named = |issuer: &TaxNo| {
-            let issuer = issuer.clone();
-            results.iter().map(move |r| EntryKey { issuer: issuer.clone(), invoice_no: r.invoice_no.clone() })
-        };
-        keys.entries = issuer.into_iter().flat_map(named).collect();
-        let (issuer, acceptance_no, results) = (issuer.cloned(), acceptance_no.to_owned(), results.to_vec());
-        let decide =
-            move |books: &mut _| rules::results(books, issuer.as_ref(), &acceptance_no, &results, now);
-        let settled = run(&*self.0.table, keys, decide, |settled| settled).await?;
-        self.0.count(&settled);
-        Ok(settled)
+        match self.0.results(issuer, acceptance_no, results).await {
+            Err(error) => {
+                let (issuer, acceptance_no) = (issuer.cloned(), acceptance_no.to_owned());
+                let evidence = Evidence::Results { issuer, acceptance_no, results: results.to_vec() };
+                self.keep(evidence, error).await.map(|()| Settled::default())
+            }
+            settled => settled,
+        }
     }
 
     /// What the books say now: taken before a query or transfer is sent, given back with its answer.
@@ -172,6 +169,29 @@ impl Ledger {
         let id = platform_id.clone();
         let decide = move |books: &mut _| rules::month_closed(books, &key, &id, closed, now);
         run(&*self.0.table, keys, decide, |()| ()).await
+    }
+}
+
+impl Inner {
+    pub(super) async fn results(
+        &self,
+        issuer: Option<&TaxNo>,
+        acceptance_no: &str,
+        results: &[InvoiceResult],
+    ) -> Result<Settled, StoreError> {
+        let now = self.clock.now();
+        let mut keys = LedgerKeys { acceptance_nos: vec![acceptance_no.to_owned()], ..LedgerKeys::default() };
+        let named = |issuer: &TaxNo| {
+            let issuer = issuer.clone();
+            results.iter().map(move |r| EntryKey { issuer: issuer.clone(), invoice_no: r.invoice_no.clone() })
+        };
+        keys.entries = issuer.into_iter().flat_map(named).collect();
+        let (issuer, acceptance_no, results) = (issuer.cloned(), acceptance_no.to_owned(), results.to_vec());
+        let decide =
+            move |books: &mut _| rules::results(books, issuer.as_ref(), &acceptance_no, &results, now);
+        let settled = run(&*self.table, keys, decide, |settled| settled).await?;
+        self.count(&settled);
+        Ok(settled)
     }
 }
 

@@ -114,6 +114,23 @@ impl StoreError {
         }
     }
 
+    /// Whether the database may take the same write later: it is away, full, or held by somebody else.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::Away { .. } | Self::Busy { .. } | Self::Full { .. } => true,
+            Self::Closed
+            | Self::Conflict(_)
+            | Self::Corrupt { .. }
+            | Self::Migration { .. }
+            | Self::Panicked
+            | Self::Permission { .. }
+            | Self::Sql(_)
+            | Self::Url { .. }
+            | Self::Value { .. } => false,
+        }
+    }
+
     /// What is answered while the database is known to be away.
     pub(super) fn away() -> Self {
         Self::Away { reason: "the connection is lost".to_owned() }

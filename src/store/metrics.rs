@@ -13,6 +13,9 @@ pub struct Metrics {
     pub(super) failures: IntCounterVec,
     pub(super) seconds: Histogram,
     pub(super) outages: IntCounter,
+    pub(super) spool_bytes: IntGauge,
+    pub(super) spooled: IntCounter,
+    pub(super) replayed: IntCounter,
 }
 
 impl Metrics {
@@ -41,6 +44,18 @@ impl Metrics {
             seconds: to.seconds(
                 "store_transaction_seconds",
                 "Duration of the database writer's transactions with their commit",
+            )?,
+            spool_bytes: to.gauge(
+                "store_spool_bytes",
+                "Bytes in the spool, which are handed over once the database is back",
+            )?,
+            spooled: to.counter(
+                "store_spooled_total",
+                "Records and evidence put into the spool because the database was away",
+            )?,
+            replayed: to.counter(
+                "store_spool_replayed_total",
+                "Records and evidence of the spool handed over to the database",
             )?,
             outages: to.counter(
                 "store_outages_total",

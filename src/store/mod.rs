@@ -20,9 +20,11 @@ pub mod units;
 mod backend;
 mod error;
 mod metrics;
+mod moving;
 mod pile;
 mod postgres;
 mod rare;
+mod spool;
 mod sql;
 mod sqlite;
 #[cfg(test)]
@@ -35,7 +37,13 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 
 use self::sql::session::Tables;
-pub use self::{error::StoreError, metrics::Metrics};
+pub use self::{
+    error::StoreError,
+    metrics::Metrics,
+    moving::{Moved, Progress, move_over},
+    spool::SpoolConfig,
+};
+use crate::domain::Node;
 
 /// How long anybody waits for a commit. Longer than a lock may take, shorter than a client waits for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,6 +57,8 @@ pub struct Config {
     pub password_file: Option<std::path::PathBuf>,
     /// Connections that read at the same time.
     pub readers: u32,
+    /// Where a gateway on PostgreSQL keeps what must not be lost while the server is away.
+    pub spool: SpoolConfig,
     /// Commands that may wait for the writer; whoever comes then waits for room.
     pub queue: usize,
     /// Commands that one transaction carries at most.
@@ -62,6 +72,7 @@ impl Default for Config {
         Self {
             url: "sqlite://data/gateway.db".to_owned(),
             password_file: None,
+            spool: SpoolConfig { directory: "data/spool".into(), limit: 1 << 30 },
             readers: 4,
             queue: 4096,
             batch: 512,
@@ -90,6 +101,9 @@ impl std::fmt::Debug for Config {
         f.debug_struct("Config").field("url", &self.address()).finish_non_exhaustive()
     }
 }
+
+/// How the ledger takes back evidence that was kept while the database was away.
+pub type Replay = Box<dyn Fn(Vec<u8>) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
 
 /// The open database. Cheap to clone; every copy is the same database.
 #[derive(Clone)]
@@ -122,6 +136,12 @@ trait Engine: Send + Sync {
     /// Writes whatever waits, then lets go of the database.
     fn close(&self) -> BoxFuture<'_, ()>;
 
+    /// Opens the spool and hands over what is in it whenever the database is there.
+    fn hand_over(&self, config: SpoolConfig, replay: Replay) -> Result<(), StoreError>;
+
+    /// The number of this gateway among all on the database.
+    fn node(&self) -> Node;
+
     /// Reads something trivial, to tell whether the database answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -147,6 +167,22 @@ impl Store {
     /// Writes whatever waits, then lets go of the database; later writes fail with [`StoreError::Closed`].
     pub async fn close(&self) {
         self.engine.close().await;
+    }
+
+    /// Opens the spool of this gateway, which keeps what must not be lost while a shared database is away, and hands it
+    /// over whenever the database is there: records of exchanges to the log, evidence to `replay`. On SQLite nothing
+    /// is shared, and nothing is done.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or belongs to another gateway that runs.
+    pub fn hand_over(&self, config: SpoolConfig, replay: Replay) -> Result<(), StoreError> {
+        self.engine.hand_over(config, replay)
+    }
+
+    /// The number of this gateway among all that share the database.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        self.engine.node()
     }
 
     /// Whether the database answers, for `/readyz`.

@@ -13,6 +13,7 @@
 
 pub mod client;
 pub mod message;
+pub mod postgres;
 pub mod process;
 
 use std::{

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use super::{SimUnit, Units};
 
-fn binary() -> Command {
+/// The program, with nothing of this process's environment but PATH.
+pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leqi-gateway"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
     command

@@ -55,7 +55,7 @@ pub struct Upload {
 }
 
 /// What became of an upload that holds credit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Settlement {
     /// The platform took it; the results come later.
     Accepted {

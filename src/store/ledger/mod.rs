@@ -88,6 +88,10 @@ pub trait LedgerTable: std::marker::Send + Sync {
     /// Hands in a change, waiting only for room in the queue.
     fn submit(&self, job: Box<dyn LedgerJob>) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Keeps evidence that the database cannot take now, to be handed over by [`super::Store::hand_over`] later;
+    /// `false` when this engine keeps nothing, or there is no room.
+    fn keep_evidence(&self, evidence: Vec<u8>) -> BoxFuture<'_, bool>;
+
     /// One account.
     fn account<'a>(&'a self, key: &'a AccountKey) -> BoxFuture<'a, Result<Option<Account>, StoreError>>;
 

@@ -11,6 +11,7 @@ use super::{
         Insert,
         Kind::{self, Bytes as Blob, Flag, Integer, Text},
     },
+    node,
     open::Database,
     partitions,
     server::Server,
@@ -50,7 +51,7 @@ fn save_bodies(table: &str) -> Insert {
 }
 
 /// The type of a column of `exchange`.
-fn kind_of(column: &str) -> Kind {
+pub(super) fn kind_of(column: &str) -> Kind {
     match column {
         "request_truncated" | "response_truncated" => Flag,
         "request_sha256" | "response_sha256" => Blob,
@@ -108,7 +109,7 @@ fn bodies<'r>(bodies: impl Iterator<Item = (ExchangeId, &'r Bytes)>) -> impl Ite
 }
 
 /// The values in the order of the columns.
-fn row(record: &Record) -> Vec<Value> {
+pub(super) fn row(record: &Record) -> Vec<Value> {
     let mut values = begun(record);
     values.extend(ended(record));
     values
@@ -167,8 +168,15 @@ fn ended(record: &Record) -> [Value; ENDED.len()] {
 }
 
 impl Database {
-    /// Writes records of the request log.
+    /// Writes records of the request log; while the server is away, finished ones go into the spool.
     pub(in crate::store) async fn record(&self, records: Arc<[Record]>) -> Result<(), StoreError> {
+        match self.write_records(Arc::clone(&records)).await {
+            Err(error) => self.spool_records(&records, error).await,
+            Ok(()) => Ok(()),
+        }
+    }
+
+    pub(super) async fn write_records(&self, records: Arc<[Record]>) -> Result<(), StoreError> {
         self.make_partitions(&records).await?;
         match self.writer.submit(Write(Arc::clone(&records))).await {
             // somebody dropped a partition that was known to be there
@@ -197,14 +205,20 @@ impl Database {
         Ok(())
     }
 
-    /// Marks exchanges whose outcome is open and whose gateway is no more.
+    /// Marks exchanges whose outcome is open and whose gateway is no more: those of other numbers that nobody holds, and
+    /// those of this number, which are its predecessor's.
     pub(in crate::store) async fn interrupt_open(&self) -> Result<u64, StoreError> {
         // the second condition lets the partial index be used
-        const SQL: &str =
-            "UPDATE exchange SET state = 'interrupted' WHERE state = 'sending' AND state <> 'complete'";
+        const SQL: &str = "UPDATE exchange SET state = 'interrupted' \
+            WHERE state = 'sending' AND state <> 'complete' AND ((id >> 12) & 511)::int = ANY($1)";
+        let mut gone = node::gone(&self.server, &self.node).await?;
+        gone.push(i32::from(self.node.number()));
         self.writer
-            .write(|connection| {
-                Box::pin(async move { Ok(sqlx::query(SQL).execute(connection).await?.rows_affected()) })
+            .write(move |connection| {
+                let gone = gone.clone();
+                Box::pin(
+                    async move { Ok(sqlx::query(SQL).bind(gone).execute(connection).await?.rows_affected()) },
+                )
             })
             .await
     }

@@ -5,15 +5,21 @@
 //! one statement for any number of rows. Queries and rare writes are shared with SQLite ([`super::sql`]).
 
 mod bulk;
+mod copy;
 mod exchanges;
 mod leases;
 mod ledger;
+mod node;
 mod open;
 mod partitions;
 mod purge;
 mod server;
+mod spooled;
 
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::open::{Database, open};
+pub(super) use self::{
+    copy::copy,
+    open::{Database, open},
+};

@@ -4,14 +4,18 @@ use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
-    ConnectOptions, PgPool,
+    ConnectOptions, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{leases::Leases, partitions::Months, server::Server};
+use tokio_util::sync::CancellationToken;
+
+use super::{leases::Leases, node, partitions::Months, server::Server};
+use crate::domain::Node;
 use crate::store::{
-    Config, Engine, Metrics, Store, StoreError, backend::Backend, sql::session::Tables, writer::Writer,
+    Config, Engine, Metrics, Replay, SpoolConfig, Store, StoreError, backend::Backend, spool::Spool,
+    sql::session::Tables, writer::Writer,
 };
 
 /// Every table, embedded; one file per group of tables and change, numbered like SQLite's.
@@ -30,7 +34,10 @@ pub(in crate::store) struct Database {
     /// All reads that need no transaction with a write.
     pub(in crate::store) readers: PgPool,
     pub(super) months: Months,
-    server: Server,
+    pub(super) node: Node,
+    pub(super) server: Server,
+    pub(super) closing: CancellationToken,
+    pub(super) spool: Spool,
 }
 
 impl Database {
@@ -46,7 +53,18 @@ impl Engine for Database {
             self.ledger.close().await;
             self.writer.close().await;
             self.readers.close().await;
+            self.closing.cancel();
         })
+    }
+
+    fn hand_over(&self, config: SpoolConfig, replay: Replay) -> Result<(), StoreError> {
+        self.spool.open(config)?;
+        tokio::spawn(self.clone().run_hand_over(replay));
+        Ok(())
+    }
+
+    fn node(&self) -> Node {
+        self.node.clone()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -73,9 +91,9 @@ pub(in crate::store) async fn open(config: &Config, metrics: &Metrics) -> Result
 pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Database, StoreError> {
     let server = server(config)?;
     let fail = |error: sqlx::Error| server.explain(StoreError::Sql(error));
-    let mut connection = server.connect().await.map_err(fail)?;
-    MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, &server))?;
+    let connection = connected(&server).await?;
     let second = server.connect().await.map_err(fail)?;
+    let closing = CancellationToken::new();
     let readers = PgPoolOptions::new()
         .max_connections(config.readers.max(1))
         .acquire_timeout(server.patience)
@@ -85,12 +103,22 @@ pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Datab
         ledger: Writer::start(second, server.clone(), config, metrics.clone()),
         readers,
         months: Months::default(),
+        node: node::join(&server, closing.clone()).await?,
+        closing,
+        spool: Spool::closed(metrics.clone()),
         server,
     })
 }
 
+/// A connection to the database with its tables up to date.
+pub(super) async fn connected(server: &Server) -> Result<PgConnection, StoreError> {
+    let mut connection = server.connect().await.map_err(|e| server.explain(StoreError::Sql(e)))?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, server))?;
+    Ok(connection)
+}
+
 /// Where the database is. Whatever libpq's URLs may say of TLS is understood (`sslmode`, `sslrootcert`, …).
-fn server(config: &Config) -> Result<Server, StoreError> {
+pub(super) fn server(config: &Config) -> Result<Server, StoreError> {
     let fail = |reason: String| StoreError::Url { reason };
     let url = url::Url::parse(&config.url)
         .map_err(|error| fail(format!("{error}; write postgres://USER@HOST/DATABASE")))?;

@@ -61,6 +61,14 @@ pub(super) async fn make(months: &BTreeSet<Period>, connection: &mut PgConnectio
     Ok(())
 }
 
+/// Every month from one exchange to another.
+pub(super) fn months_between(first: ExchangeId, last: ExchangeId) -> BTreeSet<Period> {
+    let last = month_of(last);
+    std::iter::successors(Some(month_of(first)), |month| Some(month.next()))
+        .take_while(|month| *month <= last)
+        .collect()
+}
+
 /// The Beijing month that the id was made in.
 fn month_of(id: ExchangeId) -> Period {
     Period::at(id.opened_at())

@@ -139,6 +139,15 @@ impl LedgerTable for Ledger {
         })
     }
 
+    fn keep_evidence(&self, evidence: Vec<u8>) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            match &self.0 {
+                Tables::Postgres(database) => database.spool_evidence(evidence).await,
+                Tables::Sqlite(_) => false,
+            }
+        })
+    }
+
     fn account<'a>(&'a self, key: &'a AccountKey) -> BoxFuture<'a, Result<Option<Account>, StoreError>> {
         Box::pin(async move { Ok(self.list(of_account(ACCOUNT, key), account_of).await?.pop()) })
     }

@@ -19,4 +19,4 @@ mod tests;
 
 #[cfg(test)]
 pub(super) use self::open::database;
-pub(super) use self::open::{Database, claim, open};
+pub(super) use self::open::{Database, claim, open, reader};

@@ -14,8 +14,9 @@ use sqlx::{
 };
 
 use super::leases::OneGateway;
+use crate::domain::Node;
 use crate::store::{
-    Config, Engine, Metrics, Store, StoreError,
+    Config, Engine, Metrics, Replay, SpoolConfig, Store, StoreError,
     backend::{Backend, CommitError},
     sql::session::Tables,
     writer::Writer,
@@ -101,6 +102,15 @@ impl Engine for Database {
         })
     }
 
+    fn hand_over(&self, _: SpoolConfig, _: Replay) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// There is one gateway ([`claim`]).
+    fn node(&self) -> Node {
+        Node::default()
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
             sqlx::query("SELECT count(*) FROM _sqlx_migrations")
@@ -135,6 +145,18 @@ pub(in crate::store) async fn database(config: &Config, metrics: &Metrics) -> Re
     let file = File { options, path: Arc::clone(&path) };
     let writer = Writer::start(connection, file, config, metrics.clone());
     Ok(Database { writer, readers, path })
+}
+
+/// A connection that reads an existing database, whose tables are brought up to date first.
+pub(in crate::store) async fn reader(config: &Config) -> Result<SqliteConnection, StoreError> {
+    let path = path_of(&config.url)?;
+    if !path.exists() {
+        return Err(StoreError::Permission { path, reason: "there is no such file".to_owned() });
+    }
+    let fail = |error: sqlx::Error| explain(StoreError::Sql(error), &path);
+    let mut connection = options(&path, config.busy_timeout).connect().await.map_err(fail)?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, &path))?;
+    Ok(connection)
 }
 
 /// Locks the file beside the database; the kernel lets go of the lock when the process ends.

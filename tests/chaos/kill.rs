@@ -30,11 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// SplitMix64: small, and the same numbers for the same seed.
 #[derive(Clone)]
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// From `CHAOS_SEED`, or a new one; said on standard error so that a run can be had again.
-    fn seeded() -> Self {
+    pub(crate) fn seeded() -> Self {
         let given = std::env::var("CHAOS_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| {
             // every one of these hashes with keys of its own
@@ -44,7 +44,12 @@ impl Random {
         Self(seed)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    /// One that goes on differently.
+    pub(crate) fn split(&mut self) -> Self {
+        Self(self.below(u64::MAX))
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

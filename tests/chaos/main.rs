@@ -13,6 +13,7 @@
 mod common;
 
 mod books;
+mod cluster;
 mod disk;
 mod kill;
 mod race;

@@ -75,6 +75,8 @@ impl Load {
                 self.refused.lock().unwrap().extend_from_slice(upload);
             }
             // an answer was lost before, and the platform has it
+            Answer::Data(data) if data["returnmsg"].as_str().is_some_and(|text| text.contains("已存在")) =>
+                {}
             Answer::Error { text, .. } if text.contains("已存在") => {}
             other @ (Answer::Data(_) | Answer::Error { .. } | Answer::None | Answer::Unreachable) => {
                 panic!("{other:?}")

@@ -16,6 +16,7 @@ mod books;
 mod cluster;
 mod disk;
 mod kill;
+mod outage;
 mod race;
 mod stop;
 

@@ -85,7 +85,7 @@ async fn keep(server: Server, mut connection: PgConnection, node: Node, closing:
                 connection = new;
             }
             Ok(None) => {
-                tracing::error!("512 gateways run on this database; this one has no number of its own")
+                tracing::error!("512 gateways run on this database; this one has no number of its own");
             }
             Err(error) => tracing::debug!(%error, "this gateway's number could not be taken again yet"),
         }

@@ -14,7 +14,16 @@ use sqlx::PgConnection;
 
 use super::{open::Database, open::database, server::Server};
 use crate::{
-    store::{Config, Metrics, StoreError, testing::postgres::Server as TestServer, writer::Command},
+    domain::{ExchangeId, ExchangeIds, Node},
+    store::{
+        Config, Metrics, Progress, StoreError,
+        audit::AuditRow,
+        exchanges::{Filter, Record},
+        move_over,
+        testing::postgres::Server as TestServer,
+        tokens::TokenRow,
+        writer::Command,
+    },
     telemetry,
 };
 
@@ -226,4 +235,155 @@ async fn add_until(stopping: Arc<AtomicBool>, database: Database, first: i64) ->
         }
     }
     done
+}
+
+#[tokio::test]
+async fn a_sqlite_database_moves_over_whole_and_only_into_an_empty_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let from = config(format!("sqlite://{}", directory.path().join("gateway.db").display()));
+    let to = config(TestServer::shared().database());
+    let metrics = Metrics::register(&telemetry::metrics::Metrics::new().unwrap()).unwrap();
+    let store = crate::store::open(&from, &metrics).await.unwrap();
+    let audit = AuditRow {
+        at: jiff::Timestamp::UNIX_EPOCH,
+        actor: "me".to_owned(),
+        action: "token.create".to_owned(),
+        subject: "一".to_owned(),
+        detail: "{}".to_owned(),
+    };
+    let token = |n: u8| TokenRow {
+        id: 0,
+        name: format!("token {n}"),
+        role: "viewer".to_owned(),
+        hash: [n; 32],
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+        revoked_at: None,
+    };
+    for n in 0..7 {
+        store.tokens.insert(token(n), audit.clone()).await.unwrap();
+    }
+    let ids = ExchangeIds::new(3, None);
+    let records: Vec<Record> = ["2026-10-31T15:00:00Z", "2026-11-30T15:59:59Z", "2026-11-30T16:00:01Z"]
+        .into_iter()
+        .cycle()
+        .take(1200)
+        .map(|at: &str| {
+            let at: jiff::Timestamp = at.parse().unwrap();
+            let id = ids.next(at);
+            let mut record = Record::open(id, at);
+            record.request_body = vec![7; 300].into();
+            record.request_sha256 = Some([9; 32]);
+            record.request_id = Some(format!("{id}"));
+            record.note = Some("备注".to_owned());
+            record
+        })
+        .collect();
+    store.exchanges.write(records.clone().into()).await.unwrap();
+    let tokens = store.tokens.all().await.unwrap();
+    store.close().await;
+
+    let mut seen = Vec::new();
+    let moved = move_over(&from, &to, &mut |progress: Progress| seen.push(progress)).await.unwrap();
+    let rows = |name: &str| moved.iter().find(|table| table.table == name).unwrap().rows;
+    assert_eq!(
+        (rows("token"), rows("audit"), rows("exchange"), rows("exchange_request")),
+        (7, 7, 1200, 1200)
+    );
+    assert!(seen.iter().any(|progress| progress.table == "exchange" && progress.rows == 500));
+    let store = crate::store::open(&to, &metrics).await.unwrap();
+    assert_eq!(store.tokens.all().await.unwrap(), tokens);
+    assert_eq!(store.tokens.insert(token(9), audit).await.unwrap(), Some(8), "numbers go on");
+    for record in records.iter().step_by(100) {
+        let stored = store.exchanges.by_id(record.id).await.unwrap().unwrap();
+        assert_eq!((stored.note.as_deref(), stored.request_sha256), (Some("备注"), Some([9; 32])));
+        let filter = Filter { request_id: Some(record.id.to_string()), ..Filter::default() };
+        assert_eq!(store.exchanges.search(&filter, None, 2).await.unwrap().len(), 1);
+    }
+    let error = move_over(&from, &to, &mut |_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("not empty"), "{error}");
+    let claimed = crate::store::claim(&from).unwrap();
+    assert!(matches!(move_over(&from, &to, &mut |_| ()).await, Err(StoreError::Busy { .. })));
+    drop(claimed);
+}
+
+#[tokio::test]
+async fn gateways_have_numbers_of_their_own_and_only_those_that_are_gone_are_interrupted() {
+    let url = TestServer::shared().database();
+    let (first, second) = (open(&url).await.unwrap(), open(&url).await.unwrap());
+    assert_ne!(first.node.number(), second.node.number());
+    let now: jiff::Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
+    let sending = |node: &Node| Record::open(ExchangeIds::of(node.clone(), None).next(now), now);
+    let (mine, alive) = (sending(&first.node), sending(&second.node));
+    let gone = Record::open(ExchangeIds::new(77, None).next(now), now);
+    first.record(Arc::from([mine.clone(), alive.clone(), gone.clone()])).await.unwrap();
+    assert_eq!(first.interrupt_open().await.unwrap(), 2);
+    let state: Vec<String> =
+        sqlx::query_scalar("SELECT state FROM exchange WHERE id = ANY($1) ORDER BY id = $2 DESC")
+            .bind(vec![mine.id.number(), alive.id.number(), gone.id.number()])
+            .bind(alive.id.number())
+            .fetch_all(&first.readers)
+            .await
+            .unwrap();
+    assert_eq!(state, ["sending", "interrupted", "interrupted"]);
+}
+
+#[tokio::test]
+async fn a_lease_is_held_once_and_ends_with_its_connection() {
+    let url = TestServer::shared().database();
+    let metrics = Metrics::register(&telemetry::metrics::Metrics::new().unwrap()).unwrap();
+    let first = crate::store::open(&config(url.clone()), &metrics).await.unwrap();
+    let second = crate::store::open(&config(url.clone()), &metrics).await.unwrap();
+    let lease = first.leases.try_lease("job").await.unwrap().expect("nobody has it");
+    assert!(second.leases.try_lease("job").await.unwrap().is_none());
+    assert!(second.leases.try_lease("other job").await.unwrap().is_some());
+    drop(lease);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let lease = loop {
+        if let Some(lease) = second.leases.try_lease("job").await.unwrap() {
+            break lease;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "a lease that was given up is to be had");
+    };
+    TestServer::shared().sql(
+        &url,
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE application_name = 'leqi-gateway' AND datname = current_database()",
+    );
+    while lease.is_held() {
+        assert!(tokio::time::Instant::now() < deadline, "a lease ends with its connection");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_request_log_forgets_whole_months_at_once_and_the_rest_row_by_row() {
+    let url = TestServer::shared().database();
+    let database = open(&url).await.unwrap();
+    let ids = ExchangeIds::new(0, None);
+    let record = |at: &str| {
+        let at: jiff::Timestamp = at.parse().unwrap();
+        Record::open(ids.next(at), at)
+    };
+    let old =
+        [record("2026-09-10T00:00:00Z"), record("2026-10-10T00:00:00Z"), record("2026-11-10T00:00:00Z")];
+    let young = record("2026-11-20T00:00:00Z");
+    database
+        .record(Arc::from([old[0].clone(), old[1].clone(), old[2].clone(), young.clone()]))
+        .await
+        .unwrap();
+    let before = ExchangeId::first_at("2026-11-15T00:00:00Z".parse().unwrap());
+    let mut deleted = 0;
+    loop {
+        let purged = database.purge(before, 10).await.unwrap();
+        deleted += purged.exchanges;
+        if !purged.more {
+            break;
+        }
+    }
+    assert_eq!(deleted, 3);
+    let left: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM exchange").fetch_all(&database.readers).await.unwrap();
+    assert_eq!(left, [young.id.number()]);
+    // a record that comes late finds its month again
+    database.record(Arc::from([old[0].clone()])).await.unwrap();
 }

@@ -207,6 +207,11 @@ fn units_of_time_and_size_are_read() {
     for (wrong, expected) in [
         ("[quota]\ncooldown = \"10 parsecs\"", "is no length of time"),
         ("[quota]\ncooldown = \"0s\"", "more than 0"),
+        ("[quota]\nbalance_interval = \"hourly\"", "is no length of time"),
+        ("[quota]\ntop_up_wait = 10", "a length of time"),
+        ("[quota]\nresult_after = \"0ms\"", "more than 0"),
+        ("[request_log]\nrecord = \"none\"", "\"changes\""),
+        ("[runtime]\nworkers = 0", "at least 1"),
         ("[limits]\nrequest_body = \"1MB\"", "is no size"),
         ("[platform]\npath = \"/access\"", "must end with /"),
         ("[log]\nfilter = \"a=b=c\"", "is no filter"),

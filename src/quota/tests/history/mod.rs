@@ -2,6 +2,8 @@
 //! naively. Pure: no database, no clock. 100,000 histories, half of them new in every run; `LEDGER_HISTORY=SEED` repeats
 //! one with all its steps. Seeded bugs prove that the histories find what they are for.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a seeded bug changes one case and leaves all others")]
+
 mod mutants;
 mod platform;
 mod random;

@@ -144,8 +144,7 @@ impl Bench {
     async fn at(text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let registry = telemetry::metrics::Metrics::new().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("gateway.db").display());
-        let config = store::Config { url, ..store::Config::default() };
+        let config = store::testing::config(&dir.path().join("gateway.db"));
         let store = store::open(&config, &store::Metrics::register(&registry).unwrap()).await.unwrap();
         let metrics = Metrics::register(&registry).unwrap();
         let clock = Clock::starting_at(beijing(text));

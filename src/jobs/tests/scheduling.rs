@@ -170,10 +170,11 @@ async fn no_more_jobs_run_at_once_than_allowed_and_the_others_follow() {
         let rows = bench.store.jobs.all().await.unwrap();
         rows.iter().filter(|row| row.running.is_some()).count()
     };
-    while running().await < 2 {
+    let begun = || jobs.iter().map(|job| job.runs().len()).sum::<usize>();
+    while running().await < 2 || begun() < 2 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(jobs.iter().map(|job| job.runs().len()).sum::<usize>(), 2);
+    assert_eq!(begun(), 2);
     for job in &jobs {
         job.steps.add_permits(1000);
     }

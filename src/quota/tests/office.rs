@@ -261,7 +261,7 @@ pub(super) fn order(origin: Option<&str>) -> Order {
 
 async fn serve(path: &Path, clock: &Clock, office: &Arc<Office>) -> (Store, Transfers) {
     let telemetry = telemetry::metrics::Metrics::new().unwrap();
-    let config = store::Config { url: format!("sqlite://{}", path.display()), ..store::Config::default() };
+    let config = store::testing::config(path);
     let store = store::open(&config, &store::Metrics::register(&telemetry).unwrap()).await.unwrap();
     let config = Config { top_up_wait: Duration::from_secs(5), ..Config::default() };
     let metrics = Metrics::register(&telemetry).unwrap();

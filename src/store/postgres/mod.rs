@@ -17,6 +17,8 @@ mod server;
 mod spooled;
 
 #[cfg(test)]
+mod ledger_tests;
+#[cfg(test)]
 mod tests;
 
 pub(super) use self::{

@@ -204,11 +204,20 @@ fn apply(books: &mut Books, upload: &Upload, plan: Plan<'_>, now: Timestamp) {
     let exchange = Some(upload.exchange);
     let held_before = old.filter(|old| old.state == EntryState::Reserved);
     let key = entry.account_key();
+    // which of two amounts under one number the platform takes, no result says: until the next balance of a month at
+    // rest the books may hold more than it counts
+    let ambiguous = held_before.as_ref().is_some_and(|old| old.credit != plan.claim.credit);
     match held_before {
         Some(old) if old.period != entry.period => {
             let moved = cause(EventKind::Moved, &old, exchange, now);
-            change(books, &old.account_key(), moved, |account| let_go(account, &old));
-            change(books, &key, cause(EventKind::Moved, &entry, exchange, now), |a| hold(a, &entry));
+            change(books, &old.account_key(), moved, |account| {
+                let_go(account, &old);
+                account.exact = false;
+            });
+            change(books, &key, cause(EventKind::Moved, &entry, exchange, now), |account| {
+                hold(account, &entry);
+                account.exact = false;
+            });
         }
         held_before => {
             change(books, &key, cause(EventKind::Reserved, &entry, exchange, now), |account| {
@@ -216,6 +225,7 @@ fn apply(books: &mut Books, upload: &Upload, plan: Plan<'_>, now: Timestamp) {
                     let_go(account, old);
                 }
                 hold(account, &entry);
+                account.exact &= !ambiguous;
             });
         }
     }

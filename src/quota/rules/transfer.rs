@@ -80,6 +80,9 @@ pub(super) fn open(books: &mut Books, request: &QuotaTransfer, key: &AccountKey,
 pub(super) fn take_off_again(books: &mut Books, open: &Transfer, now: Timestamp) -> bool {
     let Some(account) = books.account(&open.key) else { return true };
     if account.epoch == open.epoch {
+        // a balance that was asked for before this sending must not be taken for what is true after it
+        change_transfer(books, &open.key, now, |account| account.epoch += 1);
+        books.put_transfer(Transfer { epoch: open.epoch + 1, ..open.clone() });
         return true;
     }
     if account.available() < open.amount {

@@ -3,6 +3,7 @@
 mod addresses;
 mod certificates;
 mod error;
+mod follow;
 mod jobs;
 mod plane;
 mod platform;
@@ -221,6 +222,7 @@ impl App {
         let watching = [
             tokio::spawn(Arc::clone(&reloader).watch_certificates()),
             tokio::spawn(service::watchdog(store.clone())),
+            tokio::spawn(follow::follow(store.clone(), parts.clone())),
         ];
         service::ready("serving");
 

@@ -73,7 +73,7 @@ fn jobs(
         }),
         Arc::new(Expiry { transfers: transfers(), clock: clock() }),
         Arc::new(MonthStart { transfers: transfers() }),
-        Arc::new(Reconciliation { transfers: transfers() }),
+        Arc::new(Reconciliation { exchanges: Arc::clone(&store.exchanges), transfers: transfers() }),
         Arc::new(RetentionJob {
             exchanges: Arc::clone(&store.exchanges),
             idempotency: Arc::clone(&store.idempotency),

@@ -1,18 +1,22 @@
-//! What is not known: transfers whose answer was lost, invoices whose outcome nobody saw.
+//! What is not known: calls of a gateway that died, transfers whose answer was lost, invoices whose outcome nobody saw.
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use super::{Context, Job, JobError, Outcome};
 use crate::{
     quota::{Transfers, transfers::Calls},
-    store::jobs::JobName,
+    store::{exchanges::ExchangeTable, jobs::JobName},
 };
 
 /// Calls that one run makes to the platform at most.
 const CALLS: u32 = 60;
 
-/// Sends open transfers again, with the same serial, and asks about open invoices.
+/// Marks calls of gateways that died, sends open transfers again, with the same serial, and asks about open invoices.
 pub struct Reconciliation {
+    /// The request log.
+    pub exchanges: Arc<dyn ExchangeTable>,
     /// What knows them.
     pub transfers: Transfers,
 }
@@ -28,6 +32,12 @@ impl Job for Reconciliation {
         outcome: &'a mut Outcome,
     ) -> BoxFuture<'a, Result<(), JobError>> {
         Box::pin(async move {
+            let interrupted = self.exchanges.interrupt_gone().await?;
+            if interrupted > 0 {
+                outcome.done += interrupted;
+                outcome.note(format!("{interrupted} 次调用因所在网关停止而中断，结果未知"));
+            }
+            context.go_on()?;
             let mut calls = Calls::new(CALLS);
             let resumed = self.transfers.resume(&mut calls).await?;
             let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);

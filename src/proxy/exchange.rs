@@ -80,7 +80,6 @@ impl Exchange {
         if self.record.is_none() {
             return;
         }
-        let unit = self.proxy.services.registry.by_platform_id(self.using_id());
         self.change(|record| {
             call.route.prefix.clone_into(&mut record.route);
             call.route.upstream.name().clone_into(&mut record.upstream);
@@ -88,8 +87,14 @@ impl Exchange {
             record.service = call.service.as_ref().map(ToString::to_string);
             record.capability = call.capability.as_ref().map(ToString::to_string);
             record.class = call.class();
-            record.tax_no = unit.map(|unit| unit.tax_no.clone());
         });
+        self.identified();
+    }
+
+    /// Notes whose call it is, as far as that is known.
+    pub(super) fn identified(&mut self) {
+        let unit = self.proxy.services.registry.by_platform_id(self.using_id());
+        self.change(|record| record.tax_no = unit.map(|unit| unit.tax_no.clone()));
     }
 
     /// The exchange's id.

@@ -39,6 +39,9 @@ impl Proxy {
         call: &Call,
         body: &Bytes,
     ) -> Result<Passed, GatewayError> {
+        if self.services.registry.look_for([exchange.access_id(), exchange.using_id()]).await {
+            exchange.identified();
+        }
         let key = self.services.registry.key_for(exchange.access_id(), call.route.environment);
         let decoded = leqi::read_body(body, key.as_ref());
         if let Ok(decoded) = &decoded {

@@ -335,6 +335,9 @@ pub trait ExchangeTable: Send + Sync {
     /// before the first call is accepted.
     fn interrupt_open(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
+    /// The same for exchanges of gateways that are no more, while this one works and shares the database with others.
+    fn interrupt_gone(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+
     /// Records without bodies, newest first, older than `before`, at most `limit`.
     fn search<'a>(
         &'a self,

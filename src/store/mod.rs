@@ -139,6 +139,9 @@ trait Engine: Send + Sync {
     /// Opens the spool and hands over what is in it whenever the database is there.
     fn hand_over(&self, config: SpoolConfig, replay: Replay) -> Result<(), StoreError>;
 
+    /// Whether other gateways may work on the database at the same time.
+    fn is_shared(&self) -> bool;
+
     /// The number of this gateway among all on the database.
     fn node(&self) -> Node;
 
@@ -177,6 +180,12 @@ impl Store {
     /// When the directory cannot be used, or belongs to another gateway that runs.
     pub fn hand_over(&self, config: SpoolConfig, replay: Replay) -> Result<(), StoreError> {
         self.engine.hand_over(config, replay)
+    }
+
+    /// Whether other gateways may work on the database at the same time.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.engine.is_shared()
     }
 
     /// The number of this gateway among all that share the database.

@@ -78,17 +78,50 @@ impl std::fmt::Debug for UnitRow {
     }
 }
 
+/// How often units or their credit settings were changed, by whatever gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Version(pub(in crate::store) i64);
+
+/// What became of a change that was decided on units as they were at a [`Version`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is kept.
+    Done,
+    /// There is no such unit.
+    Missing,
+    /// Another gateway has changed something since: nothing was done, read again and decide again.
+    Overtaken,
+}
+
 /// The table of units.
 pub trait UnitTable: Send + Sync {
-    /// All units, by tax number.
+    /// The version now: when it is another one than before, something was changed.
+    fn version(&self) -> BoxFuture<'_, Result<Version, StoreError>>;
+
+    /// All units, by tax number; no older than the version that [`Self::version`] gave before.
     fn all(&self) -> BoxFuture<'_, Result<Vec<UnitRow>, StoreError>>;
 
-    /// Adds a unit.
-    fn insert(&self, row: UnitRow, audit: AuditRow) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Adds a unit, unless something was changed since `seen`.
+    fn insert(
+        &self,
+        row: UnitRow,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>>;
 
-    /// Replaces the unit of the row's tax number; `false` when there is none.
-    fn update(&self, row: UnitRow, audit: AuditRow) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// Replaces the unit of the row's tax number, unless something was changed since `seen`.
+    fn update(
+        &self,
+        row: UnitRow,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>>;
 
-    /// Deletes a unit; `false` when there is none.
-    fn delete(&self, tax_no: TaxNo, audit: AuditRow) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// Deletes a unit, unless something was changed since `seen`.
+    fn delete(
+        &self,
+        tax_no: TaxNo,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>>;
 }

@@ -4,6 +4,7 @@
 //! first (protocol.md §4). Keys are write-only: they are sealed with the [`MasterKey`] at rest and leave the
 //! registry only as [`Sm4Key`]s for the data plane.
 
+mod change;
 mod diagnose;
 mod error;
 mod master_key;

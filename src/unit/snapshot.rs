@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{MasterKey, MasterKeyError, QuotaMode, UnitError};
 use crate::domain::{Environment, PlatformId, ProvinceCode, TaxNo};
 use crate::leqi::Sm4Key;
-use crate::store::units::UnitRow;
+use crate::store::units::{UnitRow, Version};
 
 /// One unit, without its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ impl Keys {
 /// All units and opened keys.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
+    /// How often the store had changed when this was read.
+    pub(super) version: Version,
     by_tax_no: HashMap<TaxNo, Arc<Unit>>,
     by_platform_id: HashMap<PlatformId, Arc<Unit>>,
     keys: HashMap<TaxNo, Keys>,
@@ -92,8 +94,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// The unit whose key the master key does not open.
-    pub(super) fn build(rows: Vec<UnitRow>, master: &MasterKey) -> Result<Self, UnitError> {
-        let mut snapshot = Self::default();
+    pub(super) fn build(version: Version, rows: Vec<UnitRow>, master: &MasterKey) -> Result<Self, UnitError> {
+        let mut snapshot = Self { version, ..Self::default() };
         for row in rows {
             let unit = Arc::new(unit_of(&row));
             if matches!(unit.role, Role::Access { .. }) {

@@ -230,3 +230,49 @@ async fn a_token_is_good_until_it_is_revoked_and_is_stored_as_a_hash() {
     let database = store::testing::contents(&directory.path().join("gateway.db"));
     assert!(!database.windows(again.len()).any(|w| w == again.as_bytes()));
 }
+
+#[tokio::test]
+async fn gateways_on_one_database_learn_of_one_another_and_lose_no_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, here) = registry(&directory).await;
+    let master = MasterKey::load_or_create(&directory.path().join("master.key")).unwrap();
+    let there = Registry::open(Arc::clone(&store.units), master, Clock::system()).await.unwrap();
+    here.create(access(), "me").await.unwrap();
+    // an unknown id is looked for at once, the next one only after a second; what is no id and what is known, never
+    assert!(there.look_for([ACCESS_ID, ""]).await);
+    assert!(there.key_for(ACCESS_ID, Environment::Production).is_some());
+    assert!(!there.look_for([ACCESS_ID, "no id"]).await);
+    here.create(using(), "me").await.unwrap();
+    assert!(there.look_for([ACCESS_ID, USING_ID]).await);
+    assert!(there.by_platform_id(USING_ID).is_none());
+    there.refresh().await.unwrap();
+    assert_eq!(there.list(), here.list());
+
+    for n in 0..20 {
+        let name = UnitChange { name: Some(format!("集团{n}")), ..UnitChange::default() };
+        let mode = if n % 2 == 0 { QuotaMode::Observe } else { QuotaMode::Off };
+        let treated = UnitChange {
+            quota_mode: Some(mode),
+            key: Some(Sm4Key::from_hex(OTHER_KEY).unwrap()),
+            ..UnitChange::default()
+        };
+        let tax_no = access_no();
+        let (named, treated) =
+            tokio::join!(here.update(&tax_no, name, "me"), there.update(&tax_no, treated, "you"));
+        named.unwrap();
+        treated.unwrap();
+        here.refresh().await.unwrap();
+        let unit = here.by_tax_no(&tax_no).unwrap();
+        assert_eq!((unit.name.as_str(), unit.quota_mode), (format!("集团{n}").as_str(), mode));
+        let key = here.key_for(ACCESS_ID, Environment::Production).unwrap();
+        assert_eq!(key.expose(), Sm4Key::from_hex(OTHER_KEY).unwrap().expose());
+    }
+
+    let held = there.delete(&access_no(), "you").await.unwrap_err();
+    assert!(matches!(held, UnitError::HasUsingUnits { .. }), "{held}");
+    here.delete(&using_no(), "me").await.unwrap();
+    there.delete(&access_no(), "you").await.unwrap();
+    let gone = here.update(&access_no(), UnitChange::default(), "me").await.unwrap_err();
+    assert!(matches!(gone, UnitError::Unknown(_)), "{gone}");
+    assert!(here.list().is_empty(), "whoever is told so knows it from then on");
+}

@@ -23,7 +23,7 @@ use crate::{
         eventually,
         message::{invoice, serial},
         postgres::Server,
-        process::{Gateway, Simulator, binary, gateway_config},
+        process::{Gateway, Simulator},
     },
     kill::Random,
 };
@@ -103,24 +103,6 @@ impl Load {
     }
 }
 
-/// A gateway with a directory of its own and the secrets of the first.
-fn start(base: &Path, number: usize, simulator: &Simulator, url: &str) -> Gateway {
-    let dir = base.join(number.to_string());
-    let first = base.join("0");
-    if !dir.exists() {
-        std::fs::create_dir_all(dir.join("certs")).unwrap();
-        if number > 0 {
-            for entry in std::fs::read_dir(first.join("certs")).unwrap() {
-                let file = entry.unwrap();
-                std::fs::copy(file.path(), dir.join("certs").join(file.file_name())).unwrap();
-            }
-            std::fs::copy(first.join("token"), dir.join("token")).unwrap();
-        }
-    }
-    let config = gateway_config(simulator).replace("sqlite://data/gateway.db", url);
-    Gateway::start_as(binary(), &dir, &config)
-}
-
 /// Kills gateways and stops the database until all uploads are answered.
 fn havoc(
     scene: &Havoc<'_>,
@@ -142,7 +124,7 @@ fn havoc(
         }
         let number = usize::try_from(random.below(GATEWAYS as u64)).unwrap();
         gateways[number].process.kill();
-        gateways[number] = start(scene.base, number, scene.simulator, scene.url);
+        gateways[number] = Gateway::start_member(scene.base, number, scene.simulator, scene.url, "");
         *load.addresses[number].lock().unwrap() = gateways[number].plain;
         kills += 1;
     }
@@ -224,10 +206,10 @@ async fn four_gateways_on_one_database_sell_exactly_what_there_is_whatever_is_ki
     let url = server.database();
     let simulator = Simulator::start();
     let base = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(base.path().join("0")).unwrap();
-    let mut gateways = vec![start(base.path(), 0, &simulator, &url)];
+    let start = |number| Gateway::start_member(base.path(), number, &simulator, &url, "");
+    let mut gateways = vec![start(0)];
     gateways[0].register(&simulator.units);
-    gateways.extend((1..GATEWAYS).map(|number| start(base.path(), number, &simulator, &url)));
+    gateways.extend((1..GATEWAYS).map(start));
     let unit = simulator.units.using().clone();
     let client = Client::new(gateways[0].plain, &simulator.units, &unit);
     let credit = Money::from_fen(NET * i64::try_from(affordable).unwrap());

@@ -201,6 +201,24 @@ impl Gateway {
         }
     }
 
+    /// One of several gateways on a database: with a directory of its own below `base` and the secrets of the first.
+    pub fn start_member(base: &Path, number: usize, simulator: &Simulator, url: &str, more: &str) -> Self {
+        let dir = base.join(number.to_string());
+        let first = base.join("0");
+        if !dir.exists() {
+            std::fs::create_dir_all(dir.join("certs")).unwrap();
+            if number > 0 {
+                for entry in std::fs::read_dir(first.join("certs")).unwrap() {
+                    let file = entry.unwrap();
+                    std::fs::copy(file.path(), dir.join("certs").join(file.file_name())).unwrap();
+                }
+                std::fs::copy(first.join("token"), dir.join("token")).unwrap();
+            }
+        }
+        let config = gateway_config(simulator).replace("sqlite://data/gateway.db", url) + more;
+        Self::start_as(binary(), &dir, &config)
+    }
+
     fn token(dir: &Path) -> String {
         let kept = dir.join("token");
         if let Ok(token) = std::fs::read_to_string(&kept) {

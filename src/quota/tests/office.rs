@@ -292,5 +292,7 @@ async fn register(store: &Store) {
         subject: String::new(),
         detail: "{}".to_owned(),
     };
-    store.units.insert(row, audit).await.unwrap();
+    let seen = store.units.version().await.unwrap();
+    let changed = store.units.insert(row, audit, seen).await.unwrap();
+    assert_eq!(changed, store::units::Changed::Done);
 }

@@ -51,6 +51,9 @@ impl ExchangeTable for Hesitant {
     fn interrupt_open(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async { Ok(0) })
     }
+    fn interrupt_gone(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async { Ok(0) })
+    }
     fn purge(&self, _: ExchangeId, _: usize) -> BoxFuture<'_, Result<Purged, StoreError>> {
         Box::pin(async { Ok(Purged { exchanges: 0, more: false }) })
     }

@@ -208,17 +208,30 @@ impl Database {
     /// Marks exchanges whose outcome is open and whose gateway is no more: those of other numbers that nobody holds, and
     /// those of this number, which are its predecessor's.
     pub(in crate::store) async fn interrupt_open(&self) -> Result<u64, StoreError> {
+        let mut gone = node::gone(&self.server, &self.node).await?;
+        gone.push(i32::from(self.node.number()));
+        self.interrupt(gone).await
+    }
+
+    /// The same without those of this number, which is at work.
+    pub(in crate::store) async fn interrupt_gone(&self) -> Result<u64, StoreError> {
+        let gone = node::gone(&self.server, &self.node).await?;
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        self.interrupt(gone).await
+    }
+
+    async fn interrupt(&self, nodes: Vec<i32>) -> Result<u64, StoreError> {
         // the second condition lets the partial index be used
         const SQL: &str = "UPDATE exchange SET state = 'interrupted' \
             WHERE state = 'sending' AND state <> 'complete' AND ((id >> 12) & 511)::int = ANY($1)";
-        let mut gone = node::gone(&self.server, &self.node).await?;
-        gone.push(i32::from(self.node.number()));
         self.writer
             .write(move |connection| {
-                let gone = gone.clone();
-                Box::pin(
-                    async move { Ok(sqlx::query(SQL).bind(gone).execute(connection).await?.rows_affected()) },
-                )
+                let nodes = nodes.clone();
+                Box::pin(async move {
+                    Ok(sqlx::query(SQL).bind(nodes).execute(connection).await?.rows_affected())
+                })
             })
             .await
     }

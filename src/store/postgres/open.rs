@@ -63,6 +63,10 @@ impl Engine for Database {
         Ok(())
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn node(&self) -> Node {
         self.node.clone()
     }

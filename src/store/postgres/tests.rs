@@ -316,15 +316,19 @@ async fn gateways_have_numbers_of_their_own_and_only_those_that_are_gone_are_int
     let (mine, alive) = (sending(&first.node), sending(&second.node));
     let gone = Record::open(ExchangeIds::new(77, None).next(now), now);
     first.record(Arc::from([mine.clone(), alive.clone(), gone.clone()])).await.unwrap();
-    assert_eq!(first.interrupt_open().await.unwrap(), 2);
-    let state: Vec<String> =
-        sqlx::query_scalar("SELECT state FROM exchange WHERE id = ANY($1) ORDER BY id = $2 DESC")
+    let states = async || -> Vec<String> {
+        sqlx::query_scalar("SELECT state FROM exchange ORDER BY array_position($1, id)")
             .bind(vec![mine.id.number(), alive.id.number(), gone.id.number()])
-            .bind(alive.id.number())
             .fetch_all(&first.readers)
             .await
-            .unwrap();
-    assert_eq!(state, ["sending", "interrupted", "interrupted"]);
+            .unwrap()
+    };
+    assert_eq!(first.interrupt_gone().await.unwrap(), 1, "while both work");
+    assert_eq!(states().await, ["sending", "sending", "interrupted"]);
+    assert_eq!(first.interrupt_gone().await.unwrap(), 0);
+    first.record(Arc::from([gone.clone()])).await.unwrap();
+    assert_eq!(first.interrupt_open().await.unwrap(), 2, "at the start of the first");
+    assert_eq!(states().await, ["interrupted", "sending", "interrupted"]);
 }
 
 #[tokio::test]

@@ -40,6 +40,16 @@ impl ExchangeTable for Exchanges {
         })
     }
 
+    fn interrupt_gone(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            match &self.0 {
+                Tables::Postgres(database) => database.interrupt_gone().await,
+                // there is one gateway
+                Tables::Sqlite(_) => Ok(0),
+            }
+        })
+    }
+
     fn search<'a>(
         &'a self,
         filter: &'a Filter,

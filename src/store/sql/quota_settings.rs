@@ -5,6 +5,7 @@ use futures_util::future::BoxFuture;
 use super::{
     audit,
     session::{Row, Statement, Tables},
+    units::raise_version,
 };
 use crate::{
     domain::{Money, TaxNo},
@@ -49,6 +50,7 @@ impl QuotaSettingTable for QuotaSettings {
                     .bind(row.return_unused)
                     .bind(row.allowance_returns)
                     .bind(row.updated_at);
+                raise_version(&mut session).await?;
                 session.execute(statement).await?;
                 audit::append(&mut session, &audit).await
             })

@@ -11,7 +11,7 @@ use crate::{
     store::{
         StoreError,
         audit::AuditRow,
-        units::{QuotaMode, UnitRow, UnitTable},
+        units::{Changed, QuotaMode, UnitRow, UnitTable, Version},
         value::{get, instant, parse, parse_opt},
     },
 };
@@ -22,10 +22,22 @@ const UPDATE: &str = "UPDATE unit SET name = $2, access_unit = $3, platform_id =
     sealed_key = $7, sealed_sandbox_key = $8, created_at = $9, updated_at = $10 WHERE tax_no = $1";
 const DELETE: &str = "DELETE FROM unit WHERE tax_no = $1";
 
+// always the first statement of a change: its row's lock keeps gateways from waiting for one another in a circle
+const RAISE: &str = "UPDATE unit_version SET version = version + 1";
+const RAISE_IF: &str = "UPDATE unit_version SET version = version + 1 WHERE version = $1";
+
 /// The table of units.
 pub(in crate::store) struct Units(pub(in crate::store) Tables);
 
 impl UnitTable for Units {
+    fn version(&self) -> BoxFuture<'_, Result<Version, StoreError>> {
+        Box::pin(async {
+            let rows = self.0.rows(Statement::new("SELECT version FROM unit_version")).await?;
+            let row = rows.first().ok_or_else(|| StoreError::value("unit_version", "there is no row"))?;
+            get(row, "version").map(Version)
+        })
+    }
+
     fn all(&self) -> BoxFuture<'_, Result<Vec<UnitRow>, StoreError>> {
         Box::pin(async {
             let rows = self.0.rows(Statement::new("SELECT * FROM unit ORDER BY tax_no")).await?;
@@ -33,38 +45,65 @@ impl UnitTable for Units {
         })
     }
 
-    fn insert(&self, row: UnitRow, audit: AuditRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.0.write(move |mut session| {
-            let (row, audit) = (row.clone(), audit.clone());
-            Box::pin(async move { put(&mut session, INSERT, &row, &audit).await.map(drop) })
-        }))
+    fn insert(
+        &self,
+        row: UnitRow,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>> {
+        self.change(put(INSERT, &row), audit, seen)
     }
 
-    fn update(&self, row: UnitRow, audit: AuditRow) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.0.write(move |mut session| {
-            let (row, audit) = (row.clone(), audit.clone());
-            Box::pin(async move { put(&mut session, UPDATE, &row, &audit).await })
-        }))
+    fn update(
+        &self,
+        row: UnitRow,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>> {
+        self.change(put(UPDATE, &row), audit, seen)
     }
 
-    fn delete(&self, tax_no: TaxNo, audit: AuditRow) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn delete(
+        &self,
+        tax_no: TaxNo,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>> {
+        self.change(Statement::new(DELETE).bind(tax_no.as_str()), audit, seen)
+    }
+}
+
+impl Units {
+    /// Carries out the statement with its audit row, unless something was changed since `seen`.
+    fn change(
+        &self,
+        statement: Statement,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>> {
         Box::pin(self.0.write(move |mut session| {
-            let (tax_no, audit) = (tax_no.clone(), audit.clone());
+            let (statement, audit) = (statement.clone(), audit.clone());
             Box::pin(async move {
-                let deleted = session.execute(Statement::new(DELETE).bind(tax_no.as_str())).await?;
-                noted(&mut session, deleted, &audit).await
+                if session.execute(Statement::new(RAISE_IF).bind(seen.0)).await? == 0 {
+                    return Ok(Changed::Overtaken);
+                }
+                if session.execute(statement).await? == 0 {
+                    return Ok(Changed::Missing);
+                }
+                audit::append(&mut session, &audit).await?;
+                Ok(Changed::Done)
             })
         }))
     }
 }
 
-async fn put(
-    session: &mut Session<'_>,
-    sql: &'static str,
-    row: &UnitRow,
-    audit: &AuditRow,
-) -> Result<bool, StoreError> {
-    let statement = Statement::new(sql)
+/// Raises the version, for a change that may be made whatever was changed before.
+pub(super) async fn raise_version(session: &mut Session<'_>) -> Result<(), StoreError> {
+    session.execute(Statement::new(RAISE)).await.map(drop)
+}
+
+fn put(sql: &'static str, row: &UnitRow) -> Statement {
+    Statement::new(sql)
         .bind(row.tax_no.to_string())
         .bind(row.name.clone())
         .bind(row.access_unit.as_ref().map(ToString::to_string))
@@ -74,17 +113,7 @@ async fn put(
         .bind(row.sealed_key.clone())
         .bind(row.sealed_sandbox_key.clone())
         .bind(row.created_at)
-        .bind(row.updated_at);
-    let changed = session.execute(statement).await?;
-    noted(session, changed, audit).await
-}
-
-/// Writes the audit row when something was changed, and says whether it was.
-async fn noted(session: &mut Session<'_>, changed: u64, audit: &AuditRow) -> Result<bool, StoreError> {
-    if changed > 0 {
-        audit::append(session, audit).await?;
-    }
-    Ok(changed > 0)
+        .bind(row.updated_at)
 }
 
 fn unit(row: &Row) -> Result<UnitRow, StoreError> {

@@ -106,6 +106,10 @@ impl Engine for Database {
         Ok(())
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// There is one gateway ([`claim`]).
     fn node(&self) -> Node {
         Node::default()

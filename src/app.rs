@@ -123,6 +123,9 @@ impl App {
         };
         let addresses = ports.addresses(&config);
         let store = store::open(&config.store, &store::Metrics::register(&metrics)?).await?;
+        for migration in store.migrated() {
+            tracing::info!(migration, "the database's tables are brought up to date");
+        }
         let Wired { parts, proxy, own, upstreams } = wire(&config, &store, &clock, &metrics).await?;
         let jobs = Jobs::new(&config, &parts, &store, &clock, crate::jobs::Metrics::register(&metrics)?);
         let Ports { data, admin, ops } = ports;

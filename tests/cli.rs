@@ -11,6 +11,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 /// A working directory with a configuration that can be used.
@@ -233,6 +234,27 @@ fn a_corrupt_database_is_named_and_left_alone() {
         assert!(said.contains("restore the latest backup"), "{said}");
     }
     assert_eq!(fs::read(&file).unwrap(), garbage);
+}
+
+#[tokio::test]
+async fn migrate_names_what_it_has_carried_out() {
+    let setup = Setup::new();
+    let first = setup.succeed(&["migrate"]);
+    let lines: Vec<&str> = first.lines().collect();
+    assert_eq!(lines[..2], ["0001 ledger", "0002 units"], "{first}");
+    assert!(lines.last().unwrap().ends_with("gateway.db: created with all tables"), "{first}");
+
+    // a database of the version before the last migration
+    let url = format!("sqlite://{}", setup.path().join("data/gateway.db").display());
+    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    let older = "DROP TABLE unit_version; DELETE FROM _sqlx_migrations WHERE version = 30";
+    sqlx::raw_sql(older).execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    let second = setup.succeed(&["migrate"]);
+    let lines: Vec<&str> = second.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, "0030 unit version"), "{second}");
+    assert!(lines[1].ends_with("gateway.db: its tables are up to date"), "{second}");
+    assert_eq!(setup.succeed(&["migrate"]).lines().count(), 1);
 }
 
 #[test]

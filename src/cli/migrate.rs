@@ -10,7 +10,8 @@ use crate::store::{self, Progress};
 
 /// Create the database or bring its tables up to date, or move one from SQLite to PostgreSQL
 ///
-/// `serve` brings the tables up to date when it starts; use this to do it beforehand. Make a backup before an upgrade.
+/// `serve` brings the tables up to date when it starts; use this to do it beforehand. Every migration that is carried out
+/// is named, one a line. Make a backup before an upgrade.
 /// With --from everything is moved into an empty database, all or nothing, counted and compared; stop the gateway first.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -27,7 +28,7 @@ pub(super) struct Args {
     config: ConfigFile,
 }
 
-/// Opens the database, which does the work, and says what became of it.
+/// Opens the database, which does the work, and says what was done, one line each, and what became of it.
 pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let Some(from) = &args.from else { return update(args).await };
     let from = store::Config { url: from.clone(), ..store::Config::default() };
@@ -50,6 +51,9 @@ async fn update(args: &Args) -> anyhow::Result<()> {
     let existed = config.url.strip_prefix("sqlite://").is_none_or(|path| Path::new(path).exists());
     let store = open_store(&config).await?;
     store.close().await;
+    for migration in store.migrated() {
+        output::line(migration);
+    }
     let done = if existed { "its tables are up to date" } else { "created with all tables" };
     output::line(&format!("{}: {done}", config.address()));
     Ok(())

@@ -20,6 +20,7 @@ pub mod units;
 mod backend;
 mod error;
 mod metrics;
+mod migrations;
 mod moving;
 mod pile;
 mod postgres;
@@ -145,6 +146,9 @@ trait Engine: Send + Sync {
     /// The number of this gateway among all on the database.
     fn node(&self) -> Node;
 
+    /// The names of the migrations that opening it carried out.
+    fn migrated(&self) -> &[String];
+
     /// Reads something trivial, to tell whether the database answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -192,6 +196,12 @@ impl Store {
     #[must_use]
     pub fn node(&self) -> Node {
         self.engine.node()
+    }
+
+    /// The names of the migrations that opening the database carried out, in their order.
+    #[must_use]
+    pub fn migrated(&self) -> &[String] {
+        self.engine.migrated()
     }
 
     /// Whether the database answers, for `/readyz`.

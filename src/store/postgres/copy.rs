@@ -53,7 +53,7 @@ pub(in crate::store) async fn copy(
 ) -> Result<Vec<Moved>, StoreError> {
     let server = server(to)?;
     let explain = |error: StoreError| server.explain(error);
-    let mut connection = connected(&server).await?;
+    let (mut connection, _) = connected(&server).await?;
     let mut transaction = connection.begin().await.map_err(|error| explain(error.into()))?;
     let moved = everything(from, &mut transaction, progress).await.map_err(explain)?;
     transaction.commit().await.map_err(|error| explain(error.into()))?;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{leases::Leases, node, partitions::Months, server::Server};
 use crate::domain::Node;
 use crate::store::{
-    Config, Engine, Metrics, Replay, SpoolConfig, Store, StoreError, backend::Backend, spool::Spool,
-    sql::session::Tables, writer::Writer,
+    Config, Engine, Metrics, Replay, SpoolConfig, Store, StoreError, backend::Backend, migrations,
+    spool::Spool, sql::session::Tables, writer::Writer,
 };
 
 /// Every table, embedded; one file per group of tables and change, numbered like SQLite's.
@@ -38,6 +38,7 @@ pub(in crate::store) struct Database {
     pub(super) server: Server,
     pub(super) closing: CancellationToken,
     pub(super) spool: Spool,
+    migrated: Arc<[String]>,
 }
 
 impl Database {
@@ -71,6 +72,10 @@ impl Engine for Database {
         self.node.clone()
     }
 
+    fn migrated(&self) -> &[String] {
+        &self.migrated
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
             sqlx::query("SELECT count(*) FROM _sqlx_migrations")
@@ -95,7 +100,7 @@ pub(in crate::store) async fn open(config: &Config, metrics: &Metrics) -> Result
 pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Database, StoreError> {
     let server = server(config)?;
     let fail = |error: sqlx::Error| server.explain(StoreError::Sql(error));
-    let connection = connected(&server).await?;
+    let (connection, migrated) = connected(&server).await?;
     let second = server.connect().await.map_err(fail)?;
     let closing = CancellationToken::new();
     let readers = PgPoolOptions::new()
@@ -111,14 +116,17 @@ pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Datab
         closing,
         spool: Spool::closed(metrics.clone()),
         server,
+        migrated,
     })
 }
 
-/// A connection to the database with its tables up to date.
-pub(super) async fn connected(server: &Server) -> Result<PgConnection, StoreError> {
+/// A connection to the database with its tables up to date, and the names of what was missing.
+pub(super) async fn connected(server: &Server) -> Result<(PgConnection, Arc<[String]>), StoreError> {
     let mut connection = server.connect().await.map_err(|e| server.explain(StoreError::Sql(e)))?;
-    MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, server))?;
-    Ok(connection)
+    let fail = |error| migration_error(error, server);
+    let missing = migrations::missing(&MIGRATIONS, &mut connection).await.map_err(fail)?;
+    MIGRATIONS.run(&mut connection).await.map_err(fail)?;
+    Ok((connection, missing.into()))
 }
 
 /// Where the database is. Whatever libpq's URLs may say of TLS is understood (`sslmode`, `sslrootcert`, …).

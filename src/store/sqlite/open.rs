@@ -18,6 +18,7 @@ use crate::domain::Node;
 use crate::store::{
     Config, Engine, Metrics, Replay, SpoolConfig, Store, StoreError,
     backend::{Backend, CommitError},
+    migrations,
     sql::session::Tables,
     writer::Writer,
 };
@@ -33,6 +34,7 @@ pub(in crate::store) struct Database {
     /// All reads that need no transaction with a write.
     pub(in crate::store) readers: SqlitePool,
     path: Arc<Path>,
+    migrated: Arc<[String]>,
 }
 
 /// The file as the writer knows it.
@@ -115,6 +117,10 @@ impl Engine for Database {
         Node::default()
     }
 
+    fn migrated(&self) -> &[String] {
+        &self.migrated
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
             sqlx::query("SELECT count(*) FROM _sqlx_migrations")
@@ -139,7 +145,7 @@ pub(in crate::store) async fn database(config: &Config, metrics: &Metrics) -> Re
     let options = options(&path, config.busy_timeout);
     let fail = |error: sqlx::Error| explain(StoreError::Sql(error), &path);
     let mut connection = options.connect().await.map_err(fail)?;
-    MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, &path))?;
+    let migrated = migrate(&mut connection).await.map_err(|error| migration_error(error, &path))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(config.readers.max(1))
         .connect_with(options.clone().pragma("query_only", "ON"))
@@ -148,7 +154,7 @@ pub(in crate::store) async fn database(config: &Config, metrics: &Metrics) -> Re
     let path: Arc<Path> = path.into();
     let file = File { options, path: Arc::clone(&path) };
     let writer = Writer::start(connection, file, config, metrics.clone());
-    Ok(Database { writer, readers, path })
+    Ok(Database { writer, readers, path, migrated })
 }
 
 /// A connection that reads an existing database, whose tables are brought up to date first.
@@ -159,8 +165,15 @@ pub(in crate::store) async fn reader(config: &Config) -> Result<SqliteConnection
     }
     let fail = |error: sqlx::Error| explain(StoreError::Sql(error), &path);
     let mut connection = options(&path, config.busy_timeout).connect().await.map_err(fail)?;
-    MIGRATIONS.run(&mut connection).await.map_err(|error| migration_error(error, &path))?;
+    migrate(&mut connection).await.map_err(|error| migration_error(error, &path))?;
     Ok(connection)
+}
+
+/// Brings the tables up to date, and gives the names of what was missing.
+async fn migrate(connection: &mut SqliteConnection) -> Result<Arc<[String]>, MigrateError> {
+    let missing = migrations::missing(&MIGRATIONS, connection).await?;
+    MIGRATIONS.run(connection).await?;
+    Ok(missing.into())
 }
 
 /// Locks the file beside the database; the kernel lets go of the lock when the process ends.

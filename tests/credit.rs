@@ -10,7 +10,7 @@ use std::path::Path;
 use common::{
     client::{Answer, Client},
     message::{invoice, serial},
-    process::{Gateway, Simulator},
+    process::{Gateway, Simulator, binary, gateway_config},
 };
 use serde_json::{Value, json};
 
@@ -92,6 +92,54 @@ async fn a_download_whose_answer_is_lost_is_one_download_whatever_happens_in_bet
     assert_eq!(transfers(&simulator), 2 * faults.len(), "each is sent again once");
     let (_, quota) = gateway.api("GET", &format!("/quotas/{}", unit.tax_no), None);
     assert_eq!((&quota["available"], &quota["difference"]), (&json!("500.00"), &json!("0.00")), "{quota}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_whose_answer_never_comes_is_asked_for_again_under_its_serial_and_counts_once() {
+    let simulator = Simulator::start();
+    let dir = tempfile::tempdir().unwrap();
+    let patient = gateway_config(&simulator);
+    let config = patient.replace("verify = \"full\"", "verify = \"full\"\nresponse_timeout = \"1s\"");
+    assert_ne!(config, patient);
+    let gateway = Gateway::start_as(binary(), dir.path(), &config);
+    gateway.register(&simulator.units);
+    let unit = simulator.units.using().clone();
+    let path = format!("/quotas/{}", unit.tax_no);
+    let client = Client::new(gateway.plain, &simulator.units, &unit);
+    let stall = |processed: bool| {
+        simulator.faults(&json!([{ "kind": "stall", "service": "XZTHSXED", "processed": processed }]));
+    };
+
+    // orders of the gateway's own, of which one was carried out and one was not
+    for (key, processed, total) in [("k1", true, "100.00"), ("k2", false, "200.00")] {
+        stall(processed);
+        let order = json!({ "amount": "100.00" });
+        let (status, problem) = gateway.order(&format!("{path}/download"), key, &order);
+        assert_eq!((status, &problem["type"]), (504, &json!("urn:leqi-gateway:problem:platform-unclear")));
+        let (_, open) = gateway.api("GET", &format!("{path}/transfers"), None);
+        let serial = open["items"][0]["serial"].clone();
+        assert_eq!(open["items"][0]["state"], "open", "{open}");
+        let (status, moved) = gateway.order(&format!("{path}/download"), key, &order);
+        assert_eq!((status, &moved["transfer"]["serial"]), (200, &serial), "{moved}");
+        assert_eq!(moved["quota"]["downloaded"], total, "{moved}");
+        assert_eq!(downloaded(&simulator, &unit.tax_no), total);
+    }
+    // the same of an invoicing system, which sends its own serial again
+    for (number, processed, total) in [(1, true, "300.00"), (2, false, "400.00")] {
+        stall(processed);
+        let lost = client.download(&unit.tax_no, "100.00", &serial(&unit, number)).await;
+        assert!(
+            matches!(&lost, Answer::Error { status: 504, code, .. } if code == "GW-UP-TIMEOUT"),
+            "{lost:?}"
+        );
+        let again = client.download(&unit.tax_no, "100.00", &serial(&unit, number)).await;
+        assert_eq!(again.code(), "00", "{again:?}");
+        let (_, quota) = gateway.api("GET", &path, None);
+        assert_eq!((&quota["downloaded"], &quota["available"]), (&json!(total), &json!(total)), "{quota}");
+        assert_eq!(downloaded(&simulator, &unit.tax_no), total);
+    }
+    assert_eq!(transfers(&simulator), 8, "each was sent twice");
+    assert_eq!(simulator.books_without_calls()["transfers"].as_array().unwrap().len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ impl Company {
         &self.unit.tax_no
     }
 
-    fn client(&self, stage: &Stage) -> Client {
+    pub(crate) fn client(&self, stage: &Stage) -> Client {
         let units = &stage.simulator.world.units;
         let access = units.iter().find(|one| one.platform_id == self.unit.access_platform_id).unwrap();
         Client {

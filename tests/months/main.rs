@@ -8,5 +8,6 @@
 mod common;
 
 mod company;
+mod jobs;
 mod stage;
 mod three;

@@ -34,6 +34,10 @@ pub(crate) struct Stage {
     pub(crate) simulator: Simulator,
     gateway: Option<Gateway>,
     dir: TempDir,
+    /// Lines of `[jobs]`.
+    jobs: &'static str,
+    /// Where the gateway keeps its books.
+    store: String,
 }
 
 struct Gateway {
@@ -47,6 +51,16 @@ struct Gateway {
 impl Stage {
     /// A platform and a gateway at this time (Beijing) with all companies registered.
     pub(crate) async fn at(now: &str) -> Self {
+        Self::with(now, "").await
+    }
+
+    /// The same with these lines in `[jobs]`.
+    pub(crate) async fn with(now: &str, jobs: &'static str) -> Self {
+        Self::on(now, jobs, None).await
+    }
+
+    /// The same on this database.
+    pub(crate) async fn on(now: &str, jobs: &'static str, store: Option<String>) -> Self {
         let clock = Clock::starting_at(beijing(now));
         let world = World::sample(CREDIT).unwrap();
         let config = simulator::Config {
@@ -56,7 +70,8 @@ impl Stage {
         let simulator = Simulator::start(config).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         simulator.describe(&dir.path().join("platform")).unwrap();
-        let mut stage = Self { clock, simulator, gateway: None, dir };
+        let store = store.unwrap_or_else(|| format!("sqlite://{}", dir.path().join("gateway.db").display()));
+        let mut stage = Self { clock, simulator, gateway: None, dir, jobs, store };
         stage.start().await;
         stage.register().await;
         stage
@@ -65,7 +80,7 @@ impl Stage {
     /// Starts the gateway on its old database.
     pub(crate) async fn start(&mut self) {
         let file = self.dir.path().join("gateway.toml");
-        let text = configuration(self.dir.path(), &self.simulator);
+        let text = configuration(self.dir.path(), &self.simulator, &self.store) + self.jobs;
         let loaded = Config::parse(&file, &text, []).unwrap();
         let around = Surroundings::default();
         let app = Box::pin(App::start(loaded, self.clock.clone(), around)).await.unwrap();
@@ -165,7 +180,7 @@ pub(crate) fn beijing(text: &str) -> Timestamp {
 }
 
 /// As a company would write it; only `addresses` stands in for DNS, and nothing comes late.
-fn configuration(dir: &Path, simulator: &Simulator) -> String {
+fn configuration(dir: &Path, simulator: &Simulator, store: &str) -> String {
     let file = |name: &str| dir.join(name).display().to_string();
     format!(
         r#"
@@ -185,7 +200,8 @@ addresses = ["{platform}"]
 prefix = "/access/"
 upstream = "leqi"
 [store]
-url = "sqlite://{store}"
+url = "{store}"
+spool = "{spool}"
 [secrets]
 master_key_file = "{master}"
 [jobs]
@@ -193,7 +209,7 @@ jitter = "1ms"
 "#,
         ca = file("platform/ca.pem"),
         platform = simulator.address,
-        store = file("gateway.db"),
+        spool = file("spool"),
         master = file("master.key"),
     )
 }

@@ -25,6 +25,7 @@ use crate::{
     telemetry,
 };
 
+mod authorities;
 mod retention;
 mod scheduling;
 

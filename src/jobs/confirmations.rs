@@ -49,16 +49,17 @@ impl Job for ConfirmationsJob {
         Box::pin(async move {
             let day = beijing_day(self.clock.now()).day();
             let month = self.clock.period().previous();
-            let open = self.open(month, is_open).await?;
-            let known = open.into_iter().filter(|row| self.has_key(&row.tax_no)).collect();
-            context.each(known, outcome, |row| self.follow(row, context)).await?;
             if day < DEADLINE {
                 let units = self.registry.list().into_iter().map(|unit| unit.tax_no.clone()).collect();
                 context.each(units, outcome, |tax_no| self.create(tax_no, month, context)).await?;
-                if self.confirm {
-                    let drafts = self.open(month, |state| state == State::Draft).await?;
-                    context.each(drafts, outcome, |row| self.confirm(row, context)).await?;
-                }
+            }
+            // also the new ones: a confirmation that passed while the database was away is known to the platform alone
+            let open = self.open(month, is_open).await?;
+            let known = open.into_iter().filter(|row| self.has_key(&row.tax_no)).collect();
+            context.each(known, outcome, |row| self.follow(row, context)).await?;
+            if day < DEADLINE && self.confirm {
+                let drafts = self.open(month, |state| state == State::Draft).await?;
+                context.each(drafts, outcome, |row| self.confirm(row, context)).await?;
             }
             let open = self.open(month, is_open).await?;
             for row in open.iter().filter(|_| day < DEADLINE) {

@@ -1,4 +1,9 @@
 //! The traffic that passes keeps the books: results, balances, transfers, validity, confirmed months.
+//!
+//! While a shared database is away, what no later question would tell is kept and applied afterwards: results,
+//! settlements, transfers, intervals. A balance is asked for again, a confirmed month as well.
+
+use jiff::Timestamp;
 
 use super::{
     Ledger,
@@ -91,14 +96,14 @@ impl Ledger {
         answer: &QuotaTransferAnswer,
         mark: &Mark,
     ) -> Result<Observed, StoreError> {
-        let now = self.0.clock.now();
-        let mut keys = transfer_keys(&mark.key, request);
-        keys.accounts.push(rules::transfer_key(request, answer, &mark.key));
-        let (request, answer, mark) = (request.clone(), answer.clone(), mark.clone());
-        let decide = move |books: &mut _| rules::transfer(books, &request, &answer, &mark, now);
-        let observed = run(&*self.0.table, keys, decide, |observed| observed).await?;
-        self.0.note(observed);
-        Ok(observed)
+        match self.0.transfer(request.clone(), answer.clone(), mark.clone()).await {
+            Err(error) => {
+                let (request, answer, mark) = (request.clone(), answer.clone(), mark.clone());
+                let kept = self.keep(Evidence::Transfer { request, answer, mark }, error).await;
+                kept.map(|()| Observed::Applied)
+            }
+            observed => observed,
+        }
     }
 
     /// Follows a transfer that the platform refused or that was proven not sent.
@@ -111,11 +116,8 @@ impl Ledger {
         code: &str,
         text: &str,
     ) -> Result<(), StoreError> {
-        let now = self.0.clock.now();
-        let keys = LedgerKeys { transfers: vec![request.serial.clone()], ..LedgerKeys::default() };
         let (request, code, text) = (request.clone(), code.to_owned(), text.to_owned());
-        let decide = move |books: &mut _| rules::transfer_refused(books, &request, &code, &text, now);
-        run(&*self.0.table, keys, decide, |()| ()).await
+        self.apply_or_keep(Evidence::TransferRefused { request, code, text }).await
     }
 
     /// Follows a transfer whose answer proves nothing.
@@ -128,11 +130,8 @@ impl Ledger {
         mark: &Mark,
         reason: &str,
     ) -> Result<(), StoreError> {
-        let now = self.0.clock.now();
-        let keys = transfer_keys(&mark.key, request);
         let (request, mark, reason) = (request.clone(), mark.clone(), reason.to_owned());
-        let decide = move |books: &mut _| rules::transfer_unclear(books, &request, &mark, &reason, now);
-        run(&*self.0.table, keys, decide, |()| ()).await
+        self.apply_or_keep(Evidence::TransferUnclear { request, mark, reason }).await
     }
 
     /// Follows a successful answer of `TZSXEDYXQ`.
@@ -144,12 +143,8 @@ impl Ledger {
         request: &QuotaValidity,
         answer: &QuotaValidityAnswer,
     ) -> Result<(), StoreError> {
-        let now = self.0.clock.now();
-        let period = answer.period.unwrap_or(request.period);
-        let key = AccountKey { issuer: request.tax_no.clone(), period };
-        let keys = LedgerKeys { accounts: vec![key.clone()], ..LedgerKeys::default() };
-        let (from, to) = (answer.valid_from, answer.valid_to);
-        run(&*self.0.table, keys, move |books| rules::validity(books, &key, from, to, now), |()| ()).await
+        let (request, answer, seen_at) = (request.clone(), answer.clone(), self.0.clock.now());
+        self.apply_or_keep(Evidence::Validity { request, answer, seen_at }).await
     }
 
     /// Notes that the taxpayer's month is confirmed for the platform (`closed`), or open again.
@@ -173,6 +168,60 @@ impl Ledger {
 }
 
 impl Inner {
+    pub(super) async fn transfer(
+        &self,
+        request: QuotaTransfer,
+        answer: QuotaTransferAnswer,
+        mark: Mark,
+    ) -> Result<Observed, StoreError> {
+        let now = self.clock.now();
+        let mut keys = transfer_keys(&mark.key, &request);
+        keys.accounts.push(rules::transfer_key(&request, &answer, &mark.key));
+        let decide = move |books: &mut _| rules::transfer(books, &request, &answer, &mark, now);
+        let observed = run(&*self.table, keys, decide, |observed| observed).await?;
+        self.note(observed);
+        Ok(observed)
+    }
+
+    pub(super) async fn transfer_refused(
+        &self,
+        request: QuotaTransfer,
+        code: String,
+        text: String,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let keys = LedgerKeys { transfers: vec![request.serial.clone()], ..LedgerKeys::default() };
+        let decide = move |books: &mut _| rules::transfer_refused(books, &request, &code, &text, now);
+        run(&*self.table, keys, decide, |()| ()).await
+    }
+
+    pub(super) async fn transfer_unclear(
+        &self,
+        request: QuotaTransfer,
+        mark: Mark,
+        reason: String,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let keys = transfer_keys(&mark.key, &request);
+        let decide = move |books: &mut _| rules::transfer_unclear(books, &request, &mark, &reason, now);
+        run(&*self.table, keys, decide, |()| ()).await
+    }
+
+    pub(super) async fn validity(
+        &self,
+        request: &QuotaValidity,
+        answer: &QuotaValidityAnswer,
+        seen_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let period = answer.period.unwrap_or(request.period);
+        let key = AccountKey { issuer: request.tax_no.clone(), period };
+        let keys = LedgerKeys { accounts: vec![key.clone()], ..LedgerKeys::default() };
+        let (from, to) = (answer.valid_from, answer.valid_to);
+        let decide = move |books: &mut _| rules::validity(books, &key, from, to, seen_at, now);
+        run(&*self.table, keys, decide, |()| ()).await
+    }
+
     pub(super) async fn results(
         &self,
         issuer: Option<&TaxNo>,

@@ -19,15 +19,27 @@ use crate::{
 };
 
 /// A small file system of its own at a directory; gone when this is dropped.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
 
 impl SmallDisk {
     /// `None` where mounting is not permitted.
-    fn mount(at: &Path) -> Option<Self> {
+    pub(crate) fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
+        let options = format!("size={size}");
         let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(at).output().ok()?;
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output().ok()?;
         mounted.status.success().then(|| Self(at.to_owned()))
+    }
+
+    pub(crate) fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        for size in [65_536, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    pub(crate) fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
     }
 }
 
@@ -49,12 +61,7 @@ enum Room {
 impl Room {
     fn take_away(&self) {
         match self {
-            Self::Disk(disk) => {
-                let mut file = std::fs::File::create(disk.0.join("filler")).unwrap();
-                for size in [65_536, 4096, 1] {
-                    while file.write_all(&vec![0; size]).is_ok() {}
-                }
-            }
+            Self::Disk(disk) => disk.fill(),
             Self::Limit { process, log } => {
                 limit(*process, &format!("{}:unlimited", std::fs::metadata(log).unwrap().len()));
             }
@@ -63,7 +70,7 @@ impl Room {
 
     fn give_back(&self) {
         match self {
-            Self::Disk(disk) => std::fs::remove_file(disk.0.join("filler")).unwrap(),
+            Self::Disk(disk) => disk.make_room(),
             Self::Limit { process, .. } => limit(*process, "unlimited:unlimited"),
         }
     }
@@ -81,7 +88,7 @@ fn scene(mounted: bool) -> (Scene, Room) {
     let simulator = Simulator::start();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let disk = if mounted { SmallDisk::mount(&data) } else { None };
+    let disk = if mounted { SmallDisk::mount(&data, "16m") } else { None };
     let gateway = match disk {
         Some(_) => Gateway::start(dir.path(), &simulator),
         None => Gateway::start_with_failing_limits(dir.path(), &simulator),

@@ -18,6 +18,7 @@ mod disk;
 mod kill;
 mod outage;
 mod race;
+mod server_disk;
 mod stop;
 
 use common::{

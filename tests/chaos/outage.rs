@@ -16,10 +16,11 @@ use crate::{
     },
 };
 
-fn scene(server: &Server) -> Scene {
+/// A gateway on this database.
+pub(crate) fn scene(url: &str) -> Scene {
     let simulator = Simulator::start();
     let dir = tempfile::tempdir().unwrap();
-    let config = gateway_config(&simulator).replace("sqlite://data/gateway.db", &server.database());
+    let config = gateway_config(&simulator).replace("sqlite://data/gateway.db", url);
     let gateway = Gateway::start_as(binary(), dir.path(), &config);
     gateway.register(&simulator.units);
     let unit = simulator.units.using().clone();
@@ -36,7 +37,7 @@ fn rows(scene: &Scene, service: &str) -> Vec<Value> {
 async fn answers_that_come_while_the_database_is_away_are_told_and_kept() {
     let _alone = ALONE.lock().await;
     let server = Server::start();
-    let scene = scene(&server);
+    let scene = scene(&server.database());
     let tax_no = scene.unit.tax_no.clone();
     assert_eq!(scene.client.download(&tax_no, "1000.00", &serial(&scene.unit, 1)).await.code(), "00");
     let numbers = scene.client.number_range(&tax_no, 20, &serial(&scene.unit, 2)).await;

@@ -5,6 +5,7 @@
     dead_code,
     unreachable_pub,
     clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     clippy::allow_attributes,
     missing_docs,
@@ -14,7 +15,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -38,10 +39,16 @@ pub struct Server {
 impl Server {
     /// Starts one that ends when this value is dropped.
     pub fn start() -> Self {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// The same with all its files below this directory, which everybody may enter.
+    pub fn start_in(directory: &Path) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/with-postgres");
         let tell = format!("printf '%s\\n' \"${URL}\" \"${BIN}\" \"${DATA}\"; read -r _");
         let mut holder = Command::new(script)
             .args(["sh", "-c", &tell])
+            .env("TMPDIR", directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -85,13 +92,19 @@ impl Server {
 
     /// Carries out statements and gives what they answer, one row a line.
     pub fn sql(&self, url: &str, sql: &str) -> String {
+        self.try_sql(url, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The same; what the server says where it does not.
+    pub fn try_sql(&self, url: &str, sql: &str) -> Result<String, String> {
         let psql = if self.bin.as_os_str().is_empty() { "psql".into() } else { self.bin.join("psql") };
         let out = Command::new(psql)
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
             .output()
             .unwrap();
-        assert!(out.status.success(), "{sql}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+        let said = if out.status.success() { &out.stdout } else { &out.stderr };
+        let said = String::from_utf8_lossy(said).trim().to_owned();
+        if out.status.success() { Ok(said) } else { Err(said) }
     }
 
     /// Everything in a database, as SQL.
@@ -106,6 +119,11 @@ impl Server {
         self.control(&["-m", mode, "-w", "stop"]);
     }
 
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.pg_ctl(&["status"]).success()
+    }
+
     /// Starts it again on the same files and port.
     pub fn start_again(&self) {
         let log = self.data.with_file_name("server.log");
@@ -113,6 +131,10 @@ impl Server {
     }
 
     fn control(&self, args: &[&str]) {
+        assert!(self.pg_ctl(args).success(), "pg_ctl {args:?}");
+    }
+
+    fn pg_ctl(&self, args: &[&str]) -> ExitStatus {
         let owner = Command::new("stat").args(["-c", "%u"]).arg(&self.data).output().unwrap();
         let owner = String::from_utf8(owner.stdout).unwrap();
         let owner = owner.trim();
@@ -128,9 +150,7 @@ impl Server {
         let directory = self.data.parent().unwrap();
         command.current_dir(directory).arg("-D").arg(&self.data).args(args);
         // whatever pg_ctl leaves behind must not keep this process's pipes open
-        let status =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-        assert!(status.success(), "pg_ctl {args:?}");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
     }
 }
 

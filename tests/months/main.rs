@@ -9,5 +9,6 @@ mod common;
 
 mod company;
 mod jobs;
+mod outage;
 mod stage;
 mod three;

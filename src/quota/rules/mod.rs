@@ -85,7 +85,7 @@ pub enum Settlement {
 }
 
 /// What the books said when a query or transfer was sent, so that its answer can be compared with what happened since.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Mark {
     /// The account of the current month at that time.
     pub key: AccountKey,

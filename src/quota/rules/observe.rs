@@ -77,13 +77,23 @@ fn elsewhere(account: &Account, seen: &QuotaBalance, mark: &Mark, known: bool) -
     if known { figures.elsewhere.clamp(least, most) } else { most }
 }
 
-/// Follows an answer of `TZSXEDYXQ`.
-pub fn validity(books: &mut Books, key: &AccountKey, from: Option<Day>, to: Option<Day>, now: Timestamp) {
+/// Follows an answer of `TZSXEDYXQ` that was seen at `seen_at`, unless what is known is younger.
+pub fn validity(
+    books: &mut Books,
+    key: &AccountKey,
+    from: Option<Day>,
+    to: Option<Day>,
+    seen_at: Timestamp,
+    now: Timestamp,
+) {
+    if account_or_new(books, key, now).valid_since.is_some_and(|since| since > seen_at) {
+        return;
+    }
     let cause = Cause { kind: EventKind::Balance, invoice_no: None, exchange: None, at: now };
     change(books, key, cause, |account| {
         account.valid_from = from.or(account.valid_from);
         account.valid_to = to.or(account.valid_to);
-        account.valid_since = Some(now);
+        account.valid_since = Some(seen_at);
     });
 }
 

@@ -298,11 +298,11 @@ fn dates_outside_the_validity_of_the_credit_are_refused_where_credit_is_used() {
     let mut desk = Desk::with_credit(1000);
     let day = |text: &str| Some(text.parse().unwrap());
     let (from, to) = (day("2026-11-01"), day("2026-11-22"));
-    rules::validity(&mut desk.books, &account_key(), from, to, super::now());
+    rules::validity(&mut desk.books, &account_key(), from, to, super::now(), super::now());
     let error = refusal(desk.reserve(1, &[blue(1, 10)]).unwrap_err());
     assert!(matches!(&error, Refusal::Validity { .. }) && error.message().contains("2026-11-22"), "{error}");
     desk.reserve(1, &[red(3, 10, 1)]).unwrap();
-    rules::validity(&mut desk.books, &account_key(), None, day("2026-11-23"), super::now());
+    rules::validity(&mut desk.books, &account_key(), None, day("2026-11-23"), super::now(), super::now());
     desk.reserve(1, &[blue(1, 10)]).unwrap();
 }
 

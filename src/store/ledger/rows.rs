@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::domain::{Day, ExchangeId, Invalid, InvoiceNo, Money, Period, TaxNo};
 
 /// Names an account: the issuing party and the month of the invoices' dates (protocol.md §4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct AccountKey {
     /// Who issues: the seller, but the buyer for purchase invoices.
     pub issuer: TaxNo,

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     domain::{Invalid, Money, Period, TaxNo},
     quota::{
-        Percent,
-        transfers::{Order, Return, Want},
+        Percent, Transfers,
+        transfers::{Order, Return, TransferError, Want},
     },
     store::ledger::{Transfer, TransferFilter, TransferState},
 };
@@ -85,13 +85,8 @@ pub(super) async fn download(
         (Some(_), Some(_)) => return Err(Problem::field("share", "give amount or share, not both")),
         (None, None) => return Err(Problem::field("amount", "missing; give amount or share")),
     };
-    let order = order(&tax_no, &actor, &body)?;
-    let this = state.clone();
-    once(&state, &actor, &body, async move {
-        let transfer = this.transfers.download(order, want).await?;
-        moved(&this, transfer).await
-    })
-    .await
+    let carry = |transfers: Transfers, order| async move { transfers.download(order, want).await };
+    carry_out(&state, &actor, &tax_no, &body, carry).await
 }
 
 /// POST `/quotas/{tax_no}/return`
@@ -110,13 +105,8 @@ pub(super) async fn give_back(
         (Some(_), true) => return Err(Problem::field("all", "give amount or all, not both")),
         (None, false) => return Err(Problem::field("amount", "missing; give amount, or all: true")),
     };
-    let order = order(&tax_no, &actor, &body)?;
-    let this = state.clone();
-    once(&state, &actor, &body, async move {
-        let transfer = this.transfers.give_back(order, want).await?;
-        moved(&this, transfer).await
-    })
-    .await
+    let carry = |transfers: Transfers, order| async move { transfers.give_back(order, want).await };
+    carry_out(&state, &actor, &tax_no, &body, carry).await
 }
 
 /// POST `/quotas/{tax_no}/adjust-validity`
@@ -188,13 +178,25 @@ impl std::str::FromStr for Cursor {
     }
 }
 
-/// With the request's key the order is one transfer, however often it is given.
-fn order(tax_no: &str, actor: &Actor, body: &Body) -> Result<Order, Problem> {
+/// Carries an order out and shows what was moved. With the request's key it is one transfer, however often it is given.
+async fn carry_out<F>(
+    state: &ApiState,
+    actor: &Actor,
+    tax_no: &str,
+    body: &Body,
+    carry: impl FnOnce(Transfers, Order) -> F,
+) -> Outcome
+where
+    F: Future<Output = Result<Transfer, TransferError>> + Send + 'static,
+{
     let origin = body.idempotency_key.as_ref().map(|key| format!("api:{}:{key}", actor.0));
-    Ok(Order { issuer: tax_no_of(tax_no)?, origin, actor: actor.0.clone() })
-}
-
-async fn moved(state: &ApiState, transfer: Transfer) -> Outcome {
-    let quota = quotas::shown(state, transfer.key.issuer.clone(), transfer.key.period).await?;
-    Reply::ok(&Moved { transfer: transfer.into(), quota })
+    let order = Order { issuer: tax_no_of(tax_no)?, origin, actor: actor.0.clone() };
+    let carried = carry(state.transfers.clone(), order);
+    let this = state.clone();
+    once(state, actor, body, async move {
+        let transfer = carried.await?;
+        let quota = quotas::shown(&this, transfer.key.issuer.clone(), transfer.key.period).await?;
+        Reply::ok(&Moved { transfer: transfer.into(), quota })
+    })
+    .await
 }

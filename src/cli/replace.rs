@@ -20,7 +20,7 @@ pub(super) fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
 /// Replaces the text of an existing file, which keeps its mode and owner. A link is followed, and stays.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(super) fn rewrite(path: &Path, text: &str) -> anyhow::Result<()> {
     let replaced = || {
         let path = fs::canonicalize(path)?;

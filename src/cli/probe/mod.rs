@@ -31,7 +31,7 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Which [[upstream]]; the one of the gateway's own calls when not given
+    /// Name of the upstream; the one of the gateway's own calls when not given
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
     /// Show the platform's key, ask, and store it as the one to trust (verify = "pinned"). 核对后固定平台公钥

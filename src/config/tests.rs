@@ -328,9 +328,52 @@ fn the_way_to_the_platform_is_read() {
         ("client_certificate = { chain = \"nowhere.pem\" }", "client_certificate.key: is missing"),
         ("intermediates_file = \"Cargo.toml\"", "intermediates_file: is only looked at with verify"),
         ("name_servers = [\"dns.corp\"]", "\"dns.corp\" is no name server"),
+        ("backend = \"boringssl\"", "upstream[0].backend: "),
+        ("ciphers = \"kRSA\"", "upstream[0].ciphers: is only looked at with backend"),
+        ("legacy_renegotiation = true", "upstream[0].legacy_renegotiation: is only looked at with backend"),
     ] {
         let found = errors(&with(lines));
         assert!(found.contains(expected), "{expected}\nnot in\n{found}");
         assert!(!found.contains("geheim"), "{found}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "openssl"))]
+fn openssl_is_refused_by_a_program_without_it() {
+    for scheme in ["https", "http"] {
+        let text = MINIMAL.replace("verify = \"off\"", "backend = \"openssl\"").replace("https", scheme);
+        let found = errors(&text);
+        assert!(
+            found.contains("g.toml:9: upstream[0].backend: this program was built without OpenSSL"),
+            "{found}"
+        );
+        assert!(found.contains("--features openssl") && found.contains("未包含 OpenSSL"), "{found}");
+    }
+}
+
+#[test]
+#[cfg(feature = "openssl")]
+fn what_openssl_may_do_is_read() {
+    use crate::tls::{Backend, OpenSslSettings};
+
+    let with = |lines: &str| {
+        MINIMAL.replace("verify = \"off\"", &format!("verify = \"off\"\nbackend = \"openssl\"\n{lines}"))
+    };
+    let read = |lines: &str| {
+        let loaded = load(&with(lines), &[]).unwrap();
+        (loaded.config.upstreams[0].tls.backend.clone(), loaded.warnings.join("\n"))
+    };
+    let (backend, warnings) = read("");
+    assert_eq!(backend, Backend::OpenSsl(OpenSslSettings::default()));
+    assert!(!warnings.contains("legacy_renegotiation"), "{warnings}");
+    let (backend, warnings) = read("ciphers = \"kRSA+AES\"\nlegacy_renegotiation = true");
+    let ciphers = Some("kRSA+AES".to_owned());
+    assert_eq!(backend, Backend::OpenSsl(OpenSslSettings { ciphers, legacy_renegotiation: true }));
+    assert!(warnings.contains("legacy_renegotiation: ") && warnings.contains("CVE-2009-3555"), "{warnings}");
+    // nothing that OpenSSL does not know, nothing that encrypts nothing, nobody without a certificate
+    for ciphers in ["nonsense", "NULL-SHA256", "aNULL", ""] {
+        let found = errors(&with(&format!("ciphers = \"{ciphers}\"")));
+        assert!(found.contains("upstream[0].ciphers: "), "{ciphers}: {found}");
     }
 }

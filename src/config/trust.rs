@@ -1,7 +1,7 @@
 //! How an `[[upstream]]` is trusted, and how the gateway proves itself to it.
 
 use super::{kinds, section::Section};
-use crate::tls::{CertificateFiles, ClientSettings, Pin, TlsError, Verify};
+use crate::tls::{Backend, CertificateFiles, ClientSettings, OpenSslSettings, Pin, TlsError, Verify};
 
 /// The keys of an `[[upstream]]` that are about TLS.
 pub(super) fn settings(section: &mut Section<'_>) -> Option<ClientSettings> {
@@ -13,18 +13,21 @@ pub(super) fn settings(section: &mut Section<'_>) -> Option<ClientSettings> {
         let key = pair.required("key", "\"certs/client.key\"", kinds::readable_file);
         Some(CertificateFiles { chain: chain?, key: key? })
     });
+    let backend = backend(section);
     let verify = verify?;
     if intermediates_file.is_some() && !matches!(verify, Verify::Full | Verify::Chain) {
         let reason = "is only looked at with verify = \"full\" or \"chain\"; delete it";
         section.error("intermediates_file", reason);
     }
-    Some(ClientSettings { verify, ca_file, intermediates_file, certificate })
+    Some(ClientSettings { verify, ca_file, intermediates_file, certificate, backend: backend? })
 }
 
 /// Reads all files, as the upstream will.
 pub(super) fn check(section: &Section<'_>, settings: &ClientSettings) {
-    let Err(error) = settings.client_config() else { return };
+    let Err(error) = settings.connector() else { return };
     let path = match &error {
+        TlsError::Ciphers { .. } => return section.error("ciphers", error.to_string()),
+        TlsError::NoOpenSsl | TlsError::OpenSsl { .. } => return section.error("backend", error.to_string()),
         TlsError::Empty { path, .. } | TlsError::Read { path, .. } => Some(path),
         TlsError::KeyMismatch { key, .. } => Some(key),
         TlsError::Certificate(_)
@@ -47,6 +50,40 @@ pub(super) fn check(section: &Section<'_>, settings: &ClientSettings) {
         "verify"
     };
     section.error(key, error.to_string());
+}
+
+/// `backend`, and what belongs to OpenSSL alone.
+fn backend(section: &mut Section<'_>) -> Option<Backend> {
+    let openssl =
+        section.value("backend", |spot| kinds::one_of(spot, &[("rustls", false), ("openssl", true)]));
+    let wrong = section.has("backend") && openssl.is_none();
+    let ciphers = section.value("ciphers", kinds::text);
+    let legacy_renegotiation = section.value("legacy_renegotiation", kinds::truth);
+    if wrong {
+        return None;
+    }
+    if openssl != Some(true) {
+        for key in ["ciphers", "legacy_renegotiation"] {
+            if section.has(key) {
+                section.error(key, "is only looked at with backend = \"openssl\"; set it, or delete this");
+            }
+        }
+        return Some(Backend::Rustls);
+    }
+    if legacy_renegotiation == Some(true) {
+        section.warn(
+            "legacy_renegotiation",
+            "somebody in between may put words of his own before the gateway's (CVE-2009-3555); ask for a server that \
+             knows RFC 5746",
+        );
+    }
+    let legacy_renegotiation = legacy_renegotiation.unwrap_or_default();
+    let backend = Backend::OpenSsl(OpenSslSettings { ciphers, legacy_renegotiation });
+    if !backend.is_built_in() {
+        section.error("backend", TlsError::NoOpenSsl.to_string());
+        return None;
+    }
+    Some(backend)
 }
 
 fn verify(section: &mut Section<'_>) -> Option<Verify> {

@@ -14,7 +14,7 @@ use rustls::{
 };
 
 use super::{
-    CertificateFiles, Pin, TlsError, provider,
+    Backend, CertificateFiles, Pin, TlsError, provider,
     server::load_pair,
     verify::{Trust, Verifier},
 };
@@ -44,13 +44,15 @@ pub struct ClientSettings {
     pub intermediates_file: Option<PathBuf>,
     /// What the client shows to a server that asks for a certificate.
     pub certificate: Option<CertificateFiles>,
+    /// Which library makes the handshakes.
+    pub backend: Backend,
 }
 
 impl ClientSettings {
     /// The system's authorities and no certificate.
     #[must_use]
     pub const fn new(verify: Verify) -> Self {
-        Self { verify, ca_file: None, intermediates_file: None, certificate: None }
+        Self { verify, ca_file: None, intermediates_file: None, certificate: None, backend: Backend::Rustls }
     }
 
     /// Every file that is read for them.
@@ -59,7 +61,7 @@ impl ClientSettings {
         self.ca_file.iter().chain(&self.intermediates_file).chain(pair).map(PathBuf::as_path)
     }
 
-    /// The client side of TLS for these settings.
+    /// The client side of TLS for these settings, as rustls makes it.
     ///
     /// # Errors
     /// When a file cannot be read or holds nothing of its kind, key and chain are not of one pair, the system has no
@@ -75,7 +77,8 @@ impl ClientSettings {
         Ok(builder.with_client_cert_resolver(Arc::new(key)))
     }
 
-    fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    /// The one that decides about the server's certificate, with either backend.
+    pub(super) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
         let intermediates = match &self.intermediates_file {

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error};
 
 use super::verify::PinMismatch;
 
@@ -63,6 +63,11 @@ impl std::error::Error for HandshakeError {
 fn hint(error: &Error) -> &'static str {
     if matches!(error, Error::InvalidMessage(_)) {
         return " (this port does not speak TLS)";
+    }
+    if let Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion)
+    | Error::PeerIncompatible(_) = error
+    {
+        return "; a server that speaks only older kinds of TLS may need backend = \"openssl\"";
     }
     let Error::InvalidCertificate(reason) = error else { return "" };
     if matches!(reason, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) {

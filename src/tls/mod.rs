@@ -1,12 +1,15 @@
 //! TLS on both sides: how the gateway proves itself to clients ([`server`]), how it trusts the platform
-//! ([`client`], [`verify`]), pins of public keys ([`pin`]) and a small private authority ([`authority`]).
+//! ([`client`], [`connector`], [`verify`]), pins of public keys ([`pin`]) and a small private authority ([`authority`]).
 //!
 //! Nothing here opens a socket; `listener` and `upstream` do.
 
 pub mod authority;
 pub mod certificate;
 pub mod client;
+pub mod connector;
 pub mod handshake;
+#[cfg(feature = "openssl")]
+mod openssl;
 pub mod pin;
 pub mod server;
 pub mod verify;
@@ -17,6 +20,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use authority::{Authority, IssuedCertificate};
 pub use client::{ClientSettings, Verify, client_config};
+pub use connector::{Backend, Connector, OpenSslSettings, Session, TlsStream};
 pub use handshake::HandshakeError;
 pub use pin::{Pin, fingerprint};
 pub use server::{CertificateFiles, ServerTls};
@@ -27,6 +31,14 @@ pub enum TlsError {
     /// The bytes are no X.509 certificate.
     #[error("not an X.509 certificate: {0}")]
     Certificate(String),
+    /// OpenSSL does not know what `ciphers` names.
+    #[error("OpenSSL cannot use {ciphers:?} as ciphers ({reason}); `openssl ciphers -v` lists what there is")]
+    Ciphers {
+        /// As configured.
+        ciphers: String,
+        /// Why.
+        reason: String,
+    },
     /// A file exists but holds nothing of the expected kind.
     #[error(
         "{path} holds no {what} in PEM form; it must contain a block that starts with -----BEGIN {label}-----"
@@ -53,6 +65,12 @@ pub enum TlsError {
     /// A listener was given no certificate.
     #[error("no certificate is configured; give at least one pair of chain and key (see `certs init`)")]
     NoCertificates,
+    /// `backend = "openssl"` in a program without OpenSSL.
+    #[error(
+        "this program was built without OpenSSL; install one that was built with it (cargo build --release --features \
+         openssl), or delete `backend` to use rustls · 此程序未包含 OpenSSL，请改用以 --features openssl 构建的版本，或删除 backend"
+    )]
+    NoOpenSsl,
     /// `verify = "pinned"` without a pin.
     #[error("verify = \"pinned\" needs at least one pin (sha256/… of the platform's public key)")]
     NoPins,
@@ -63,6 +81,14 @@ pub enum TlsError {
     NoRoots {
         /// Where it was looked for.
         place: String,
+    },
+    /// OpenSSL could not be set up.
+    #[error("OpenSSL: {context}: {reason}")]
+    OpenSsl {
+        /// What was being set up.
+        context: String,
+        /// Why.
+        reason: String,
     },
     /// A pin is not `sha256/` and 32 bytes of base64.
     #[error("{0:?} is not a pin; expected sha256/ followed by 44 characters of base64")]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs::Ticketer},
-    pki_types::{PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
@@ -214,13 +214,28 @@ fn covers(name: &str, asked: &str) -> bool {
     name.eq_ignore_ascii_case(asked)
 }
 
+/// A certificate chain and its key.
+pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
 /// Reads a certificate chain and its key, which must be a pair.
 pub(super) fn load_pair(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
     load(files, &mut Context::new(&SHA256))
 }
 
-/// Reads a pair, each file once, so that what was checked and what is used are the same bytes.
+/// The same as bytes, for another library.
+#[cfg(feature = "openssl")]
+pub(super) fn load_der(files: &CertificateFiles) -> Result<Pair, TlsError> {
+    let (chain, key) = read_pair(files, &mut Context::new(&SHA256))?;
+    certified(files, (chain.clone(), key.clone_key()))?;
+    Ok((chain, key))
+}
+
 fn load(files: &CertificateFiles, digest: &mut Context) -> Result<CertifiedKey, TlsError> {
+    certified(files, read_pair(files, digest)?)
+}
+
+/// Reads a pair, each file once, so that what was checked and what is used are the same bytes.
+fn read_pair(files: &CertificateFiles, digest: &mut Context) -> Result<Pair, TlsError> {
     let pem = read(&files.chain)?;
     digest.update(&pem);
     let chain = certificates_of_pem(&files.chain, &pem)?;
@@ -231,6 +246,10 @@ fn load(files: &CertificateFiles, digest: &mut Context) -> Result<CertifiedKey, 
         what: "private key",
         label: "PRIVATE KEY",
     })?;
+    Ok((chain, key))
+}
+
+fn certified(files: &CertificateFiles, (chain, key): Pair) -> Result<CertifiedKey, TlsError> {
     CertifiedKey::from_der(chain, key, &provider()).map_err(|source| {
         if matches!(source, rustls::Error::InconsistentKeys(_)) {
             return TlsError::KeyMismatch { chain: files.chain.clone(), key: files.key.clone() };

@@ -19,6 +19,7 @@ use super::{
     secure::{Secure, Stream},
     slot::Slot,
 };
+use crate::tls::TlsStream;
 
 /// How one upstream is dialled.
 #[derive(Debug)]
@@ -85,7 +86,13 @@ impl Connector {
                 let holds = (slot, self.metrics.opened());
                 let started = match stream {
                     Stream::Plain(stream) => Connection::start(stream, written, self.max_age, holds).await,
-                    Stream::Rustls(stream) => Connection::start(stream, written, self.max_age, holds).await,
+                    Stream::Tls(TlsStream::Rustls(stream)) => {
+                        Connection::start(stream, written, self.max_age, holds).await
+                    }
+                    #[cfg(feature = "openssl")]
+                    Stream::Tls(TlsStream::OpenSsl(stream)) => {
+                        Connection::start(stream, written, self.max_age, holds).await
+                    }
                 };
                 started.map_err(|error| Failure::before(Phase::Send, error))
             }

@@ -1,33 +1,27 @@
 //! TLS towards the platform, once TCP is there.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rustls::pki_types::{IpAddr, ServerName};
 use tokio::time::timeout;
-use tokio_rustls::{TlsConnector, client::TlsStream};
 use url::Host;
 
 use super::{Config, Phase, UpstreamError, base_url, error::Failure, io::CountedSocket, metrics::OfUpstream};
-use crate::tls::HandshakeError;
+use crate::tls::{Connector, HandshakeError, TlsStream};
 
 /// A stream on which HTTP can begin.
 #[derive(Debug)]
 pub(super) enum Stream {
     Plain(CountedSocket),
-    Rustls(Box<TlsStream<CountedSocket>>),
+    Tls(TlsStream<CountedSocket>),
 }
 
 /// How streams of one upstream are secured.
 pub(super) struct Secure {
-    with: With,
+    /// `None`: `http://`
+    tls: Option<(Connector, ServerName<'static>)>,
     limit: Duration,
     metrics: OfUpstream,
-}
-
-enum With {
-    /// `http://`
-    Nothing,
-    Rustls(TlsConnector, ServerName<'static>),
 }
 
 impl std::fmt::Debug for Secure {
@@ -42,32 +36,28 @@ impl Secure {
         host: &Host<&str>,
         metrics: OfUpstream,
     ) -> Result<Self, UpstreamError> {
-        let with = if config.base_url.scheme() == "https" {
-            let client = config.tls.client_config();
-            let client = client.map_err(|source| UpstreamError::Tls { name: config.name.clone(), source })?;
+        let tls = if config.base_url.scheme() == "https" {
+            let connector = config.tls.connector();
+            let connector =
+                connector.map_err(|source| UpstreamError::Tls { name: config.name.clone(), source })?;
             let name =
                 server_name(host).ok_or_else(|| base_url(config, "has a host that cannot stand in TLS"))?;
-            With::Rustls(TlsConnector::from(Arc::new(client)), name)
+            Some((connector, name))
         } else {
-            With::Nothing
+            None
         };
-        Ok(Self { with, limit: config.tls_timeout, metrics })
+        Ok(Self { tls, limit: config.tls_timeout, metrics })
     }
 
     pub(super) const fn is_tls(&self) -> bool {
-        !matches!(self.with, With::Nothing)
+        self.tls.is_some()
     }
 
     pub(super) async fn handshake(&self, socket: CountedSocket) -> Result<Stream, Failure> {
-        let shaken = match &self.with {
-            With::Nothing => return Ok(Stream::Plain(socket)),
-            With::Rustls(connector, name) => {
-                timeout(self.limit, connector.connect(name.clone(), socket)).await
-            }
-        };
-        match shaken {
-            Ok(Ok(stream)) => Ok(Stream::Rustls(Box::new(stream))),
-            Ok(Err(error)) => Err(self.failed(HandshakeError::from(error))),
+        let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(socket)) };
+        match timeout(self.limit, connector.connect(name.clone(), socket)).await {
+            Ok(Ok(stream)) => Ok(Stream::Tls(stream)),
+            Ok(Err(error)) => Err(self.failed(error)),
             Err(_) => Err(Failure::too_slow(Phase::Tls, self.limit)),
         }
     }
@@ -89,7 +79,7 @@ impl Secure {
     }
 }
 
-/// The name for SNI and verification; rustls sends no SNI for addresses.
+/// The name for SNI and verification; no SNI is sent for addresses.
 fn server_name(host: &Host<&str>) -> Option<ServerName<'static>> {
     match host {
         Host::Domain(name) => ServerName::try_from((*name).to_owned()).ok(),

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
 use leqi_gateway::{
     telemetry::metrics::Metrics,
-    tls::Verify,
+    tls::{Backend, Verify},
     upstream::{Body, BoxError, Config, Phase, SendError, Upstream, UpstreamMetrics},
 };
 
@@ -23,6 +23,12 @@ pub(crate) fn new_upstream(base_url: &str, set: impl FnOnce(&mut Config)) -> Arc
     let mut config = Config::new("leqi".into(), base_url.parse().unwrap());
     set(&mut config);
     Upstream::new(config, &UpstreamMetrics::register(&Metrics::new().unwrap()).unwrap()).unwrap()
+}
+
+/// Every library that can make handshakes in this build.
+pub(crate) fn backends() -> Vec<Backend> {
+    let all = [Backend::Rustls, Backend::OpenSsl(leqi_gateway::tls::OpenSslSettings::default())];
+    all.into_iter().filter(Backend::is_built_in).collect()
 }
 
 /// An upstream at this platform, in the clear.
@@ -155,10 +161,13 @@ async fn a_kept_connection_that_breaks_under_a_request_is_not_tried_again() {
 async fn a_reset_before_the_request_is_told_apart_in_tls_where_the_handshake_proves_it() {
     let server = Server::named(&authority());
     let platform = Platform::start(Some(server.config()), |_, _| Act::Reset).await;
-    let upstream =
-        new_upstream(&format!("https://{}", platform.address), |config| config.tls.verify = Verify::Off);
-    let error = get(&upstream).await.unwrap_err();
-    assert_eq!((error.phase, error.sent), (Phase::Tls, false), "{error}");
+    for backend in backends() {
+        let upstream = new_upstream(&format!("https://{}", platform.address), |config| {
+            (config.tls.verify, config.tls.backend) = (Verify::Off, backend);
+        });
+        let error = get(&upstream).await.unwrap_err();
+        assert_eq!((error.phase, error.sent), (Phase::Tls, false), "{error}");
+    }
     assert_eq!(platform.requests(), 0);
 }
 
@@ -189,12 +198,14 @@ async fn a_name_that_nobody_knows_fails_while_resolving() {
 #[tokio::test]
 async fn a_handshake_that_never_ends_is_given_up() {
     let platform = Platform::start(None, |_, _| Act::NoHandshake).await;
-    let upstream = new_upstream(&format!("https://{}", platform.address), |config| {
-        config.tls.verify = Verify::Off;
-        config.tls_timeout = SHORT;
-    });
-    let error = get(&upstream).await.unwrap_err();
-    assert_eq!((error.phase, error.sent), (Phase::Tls, false), "{error}");
+    for backend in backends() {
+        let upstream = new_upstream(&format!("https://{}", platform.address), |config| {
+            (config.tls.verify, config.tls.backend) = (Verify::Off, backend);
+            config.tls_timeout = SHORT;
+        });
+        let error = get(&upstream).await.unwrap_err();
+        assert_eq!((error.phase, error.sent), (Phase::Tls, false), "{error}");
+    }
 }
 
 #[tokio::test]

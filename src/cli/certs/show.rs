@@ -16,10 +16,9 @@ use crate::{
     cli::presented::presented,
     clock::Clock,
     tls::{
-        Verify,
+        ClientSettings, Verify,
         certificate::{self, Summary},
         client::read_certificates,
-        client_config,
     },
 };
 
@@ -144,7 +143,7 @@ fn shown(server: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         .with_context(|| format!("{server}: expected HOST:PORT, for example lqpt.chinatax.gov.cn:8443"))?;
     let work = async {
         let socket = timeout(PATIENCE, TcpStream::connect(server)).await??;
-        let handshake = presented(socket, host, client_config(&Verify::Off, None)?);
+        let handshake = presented(socket, host, ClientSettings::new(Verify::Off).connector()?);
         anyhow::Ok(timeout(PATIENCE, handshake).await??.chain)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -3,7 +3,6 @@
 use std::{io, time::Duration};
 
 use jiff::Timestamp;
-use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::{
@@ -12,9 +11,9 @@ use super::{
     target::Target,
 };
 use crate::{
-    cli::presented::{Presented, presented},
+    cli::presented::presented,
     tls::{
-        ClientSettings, HandshakeError, Verify,
+        ClientSettings, Connector, HandshakeError, Session, Verify,
         certificate::{self, Summary},
     },
 };
@@ -39,11 +38,11 @@ impl Shown {
 /// A handshake that trusts anybody, so that everything can be looked at.
 pub(super) async fn shake(target: &Target, way: &Way) -> (Finding, Option<Shown>) {
     let anybody = ClientSettings { verify: Verify::Off, ..target.upstream.tls.clone() };
-    let config = match anybody.client_config() {
-        Ok(config) => config,
+    let connector = match anybody.connector() {
+        Ok(connector) => connector,
         Err(error) => return (Finding::failed(error.to_string()), None),
     };
-    match handshake(target, way, config).await {
+    match handshake(target, way, connector).await {
         Ok(made) => {
             let chain = made.chain.iter().filter_map(|der| certificate::describe(der).ok()).collect();
             (Finding::ok(format!("{}  {}", made.version, made.cipher)), Some(Shown { chain }))
@@ -65,9 +64,9 @@ pub(super) async fn shake(target: &Target, way: &Way) -> (Finding, Option<Shown>
     }
 }
 
-async fn handshake(target: &Target, way: &Way, config: ClientConfig) -> Result<Presented, HandshakeError> {
+async fn handshake(target: &Target, way: &Way, connector: Connector) -> Result<Session, HandshakeError> {
     let limit = target.upstream.tls_timeout;
-    let work = async { presented(dial(target, way).await?, target.host(), config).await };
+    let work = async { presented(dial(target, way).await?, target.host(), connector).await };
     timeout(limit, work).await.unwrap_or_else(|_| Err(too_slow(limit)))
 }
 
@@ -156,11 +155,11 @@ pub(super) async fn trust(
         return (pin_it(target, Finding::failed(reason)), None);
     }
     let Target { upstream, .. } = target;
-    let config = match upstream.tls.client_config() {
-        Ok(config) => config,
+    let connector = match upstream.tls.connector() {
+        Ok(connector) => connector,
         Err(error) => return (pin_it(target, Finding::failed(error.to_string())), None),
     };
-    match handshake(target, way, config).await {
+    match handshake(target, way, connector).await {
         Ok(_) if upstream.tls.verify == Verify::Off => {
             let finding = Finding::note("verify = \"off\": NOT VERIFIED 未校验");
             (pin_it(target, finding), Some(()))

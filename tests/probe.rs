@@ -412,3 +412,41 @@ fn an_expired_certificate_is_named_and_can_be_pinned_all_the_same() {
     let setup = Setup::new("https://localhost", &more);
     setup.json().assert_fails_at("trust", &["EXPIRED 已过期", "平台证书已过期", "expired"]);
 }
+
+/// A name server on loopback that gives every name the address 127.0.0.1.
+fn name_server() -> SocketAddr {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 1500];
+        while let Ok((_, from)) = socket.recv_from(&mut bytes) {
+            // one question: its name ends with an empty label, type and class come after it (RFC 1035 §4.1.2)
+            let end = 12 + bytes[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+            let is_ipv4 = bytes[end - 4..end - 2] == [0, 1];
+            let mut reply = bytes[..end].to_vec();
+            reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_ipv4), 0, 0, 0, 0]);
+            if is_ipv4 {
+                reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+            }
+            socket.send_to(&reply, from).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn the_name_is_asked_of_the_name_servers_of_the_configuration() {
+    let simulator = Simulator::start();
+    let ca = simulator.dir.path().join("ca.pem");
+    let url = format!("https://lqpt.chinatax.gov.cn:{}", simulator.address.port());
+    let server = name_server();
+    let settings = |server: SocketAddr| format!("name_servers = [\"{server}\"]\nca_file = {ca:?}");
+    let said = Setup::new(&url, &settings(server)).json();
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert!(said.out.contains(&format!("(name_servers {server})")), "{}", said.out);
+    // nobody else is asked when it does not answer
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let advice = format!("check the host's DNS (name_servers {address})");
+    Setup::new(&url, &settings(address)).json().assert_fails_at("name", &[&advice]);
+}

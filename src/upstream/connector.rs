@@ -72,6 +72,14 @@ impl Connector {
         }
     }
 
+    /// Where to connect, in the order in which it is tried; nothing where an egress proxy resolves the name.
+    pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+        match &self.way {
+            Way::Direct(dialer) => dialer.addresses().await,
+            Way::Tunnel(..) => Ok(Vec::new()),
+        }
+    }
+
     pub(super) const fn is_tls(&self) -> bool {
         self.secure.is_tls()
     }

@@ -44,6 +44,7 @@ pub use resolver::Names;
 use crate::tls::{ClientSettings, Verify};
 use breaker::Breaker;
 use connector::Connector;
+use error::Failure;
 use pool::{Limits, Pool};
 
 /// Any error that a body can end with.
@@ -201,13 +202,26 @@ impl Upstream {
     /// # Errors
     /// [`SendError`], which tells at which step.
     pub async fn socket(&self) -> Result<tokio::net::TcpStream, SendError> {
-        self.connector.socket().await.map_err(|failure| SendError {
+        self.connector.socket().await.map_err(|failure| self.before_sending(failure))
+    }
+
+    /// Where connections are opened to, in the order in which it is tried, as the hosts file and the name servers of
+    /// this upstream say; nothing where an egress proxy resolves the name.
+    ///
+    /// # Errors
+    /// [`SendError`] when the name cannot be resolved.
+    pub async fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
+        self.connector.addresses().await.map_err(|failure| self.before_sending(failure))
+    }
+
+    fn before_sending(&self, failure: Failure) -> SendError {
+        SendError {
             upstream: self.name.clone(),
             phase: failure.phase,
             sent: false,
             retry_after: None,
             source: failure.source,
-        })
+        }
     }
 
     /// Its name in routes, logs and metrics.

@@ -2,10 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Instant};
 
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{report::Finding, target::Target};
 
@@ -31,31 +28,40 @@ pub(super) async fn resolve(target: &Target) -> (Finding, Option<Vec<SocketAddr>
         let detail = format!("{}  (addresses in [[upstream]], DNS not asked 使用固定地址)", list(fixed));
         return (Finding::ok(detail), Some(fixed.clone()));
     }
-    let (host, port) = (target.host(), target.port());
-    let limit = target.upstream.connect_timeout;
-    match timeout(limit, lookup_host((host.trim_matches(['[', ']']), port))).await {
-        Ok(Ok(found)) => {
-            let mut found: Vec<_> = found.collect();
-            found.dedup();
-            if found.is_empty() {
-                return (unknown(host, "no address 没有地址"), None);
-            }
-            let origin = if is_in_hosts(host) { format!("  ({HOSTS})") } else { String::new() };
+    let (host, servers) = (target.host(), &target.upstream.names.servers);
+    let upstream = match target.untrusting() {
+        Ok(upstream) => upstream,
+        Err(error) => return (Finding::failed(error.to_string()), None),
+    };
+    match upstream.addresses().await {
+        Ok(found) if found.is_empty() => (unknown(host, servers, "no address 没有地址"), None),
+        Ok(found) => {
+            let origin = if is_in_hosts(host) {
+                format!("  ({HOSTS})")
+            } else if servers.is_empty() {
+                String::new()
+            } else {
+                format!("  (name_servers {})", list(servers))
+            };
             (Finding::ok(format!("{host} → {}{origin}", list(&found))), Some(found))
         }
-        Ok(Err(error)) => (unknown(host, &error.to_string()), None),
-        Err(_) => (unknown(host, &format!("no answer within {limit:?} 解析超时")), None),
+        Err(error) => (unknown(host, servers, &error.source.to_string()), None),
     }
 }
 
-fn unknown(host: &str, reason: &str) -> Finding {
+fn unknown(host: &str, servers: &[SocketAddr], reason: &str) -> Finding {
+    let asked = if servers.is_empty() {
+        "/etc/resolv.conf".to_owned()
+    } else {
+        format!("name_servers {}", list(servers))
+    };
     Finding::failed(format!("{host}: {reason}")).advise(
         format!(
-            "检查网关主机的 DNS（/etc/resolv.conf）；内网没有 DNS 时，在 {HOSTS} 中加入一行“平台地址 {host}”，或在 [[upstream]] 中填写 addresses"
+            "检查网关主机的 DNS（{asked}）；内网没有 DNS 时，在 {HOSTS} 中加入一行“平台地址 {host}”，或在 [[upstream]] 中填写 addresses"
         ),
         format!(
-            "check the host's DNS (/etc/resolv.conf); without DNS add a line \"ADDRESS {host}\" to {HOSTS}, or set \
-             addresses in [[upstream]]"
+            "check the host's DNS ({asked}); without DNS add a line \"ADDRESS {host}\" to {HOSTS}, or set addresses in \
+             [[upstream]]"
         ),
     )
 }

@@ -85,7 +85,9 @@ impl Target {
     pub(super) fn untrusting(&self) -> anyhow::Result<Arc<Upstream>> {
         let metrics = UpstreamMetrics::register(&Metrics::new()?)?;
         let tls = ClientSettings::new(Verify::Off);
-        Ok(Upstream::new(upstream::Config { tls, ..self.upstream.clone() }, &metrics)?)
+        // the probe says itself when it connects
+        let upstream = upstream::Config { tls, health_interval: None, ..self.upstream.clone() };
+        Ok(Upstream::new(upstream, &metrics)?)
     }
 
     /// Variables of the environment that overrule what the file says about trust.

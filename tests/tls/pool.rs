@@ -259,3 +259,57 @@ async fn each_step_that_takes_too_long_is_counted_under_its_name() {
         }
     }
 }
+
+/// Answers one request on each connection and ends it when it is told to; says when it has.
+fn ends_when_told() -> (std::net::SocketAddr, std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>) {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        loop {
+            let (mut client, _) = socket.accept().unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"\r\n\r\nbody") {
+                let mut piece = [0; 1024];
+                let read = std::io::Read::read(&mut client, &mut piece).unwrap();
+                seen.extend_from_slice(&piece[..read]);
+            }
+            std::io::Write::write_all(&mut client, ANSWER.as_bytes()).unwrap();
+            let Ok(()) = told.recv() else { return };
+            drop(client);
+            ended.send(()).unwrap();
+        }
+    });
+    (address, tell, end)
+}
+
+/// In one thread, whoever looks after the kept connection gets no turn between its end and the next call.
+#[tokio::test]
+async fn a_call_that_a_dying_connection_gives_back_untouched_goes_out_once_more_and_is_counted() {
+    let (address, tell, end) = ends_when_told();
+    let watched = Watched::new(&format!("http://{address}"), |_| {});
+    let mut rounds = 0;
+    while watched.figure("upstream_retries_total", "") == 0 {
+        rounds += 1;
+        assert!(rounds < 100, "no call was given back in {rounds} rounds");
+        if watched.figure("upstream_connections_idle", "") == 0 {
+            assert_eq!(watched.get().await.unwrap(), "ok");
+            eventually("it is kept", || async { watched.figure("upstream_connections_idle", "") == 1 }).await;
+        }
+        tell.send(()).unwrap();
+        end.recv().unwrap();
+        tokio::task::yield_now().await;
+        // each connection answers one request: a second one on the same could not be answered
+        match watched.get().await {
+            Ok(answer) => assert_eq!(answer, "ok"),
+            Err(error) => assert!(error.sent, "{error}"),
+        }
+        eventually("it is kept or gone", || async {
+            watched.figure("upstream_connections_idle", "") == watched.figure("upstream_connections_open", "")
+        })
+        .await;
+    }
+    assert_figure(&watched, "upstream_retries_total", "", 1);
+    assert_eq!(watched.figure("upstream_connects_total", "outcome=\"ok\""), rounds + 1);
+}

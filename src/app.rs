@@ -16,7 +16,7 @@ mod wiring;
 use std::{sync::Arc, time::Duration};
 
 use http::Request;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tower::ServiceExt;
 
 pub use self::{addresses::Addresses, error::AppError};
@@ -127,7 +127,9 @@ impl App {
             tracing::info!(migration, "the database's tables are brought up to date");
         }
         let Wired { parts, proxy, own, upstreams } = wire(&config, &store, &clock, &metrics).await?;
-        let jobs = Jobs::new(&config, &parts, &store, &clock, crate::jobs::Metrics::register(&metrics)?);
+        let (watched, files) = watch::channel(jobs::watched_files(&config));
+        let jobs =
+            Jobs::new(&config, &parts, &store, &clock, crate::jobs::Metrics::register(&metrics)?, files);
         let Ports { data, admin, ops } = ports;
         let plane = Plane {
             gates: data.iter().map(|(_, gate)| gate.clone()).collect(),
@@ -136,6 +138,7 @@ impl App {
             proxy: Arc::clone(&proxy),
             own: Arc::clone(&own),
             ledger: parts.ledger.clone(),
+            watched,
             log_filter: around.log_filter,
         };
         let reloader = Arc::new(Reloader::new(

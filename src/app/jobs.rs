@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::Parts;
 use crate::{
     clock::Clock,
     config::Config,
     jobs::{
-        Audit, Authorities, AuthorityFile, AuthorityOf, ConfirmationsJob, Expiry, Job, Metrics, MonthStart,
-        Reconciliation, Retention, RetentionJob, Scheduler, TopUp, Watch,
+        Audit, CertificateWatch, ConfirmationsJob, Expiry, Job, Metrics, MonthStart, Reconciliation,
+        Retention, RetentionJob, Scheduler, TopUp, Watch, WatchedFile, WatchedFor,
     },
     shutdown::Shutdown,
     store::Store,
 };
 
-/// The scheduler and the watch over the authorities that this gateway trusts, not yet running.
+/// The scheduler and the watch over the files of certificates, not yet running.
 pub(super) struct Jobs {
     scheduler: Option<Scheduler>,
-    authorities: Authorities,
+    certificates: CertificateWatch,
 }
 
 impl Jobs {
@@ -29,6 +29,7 @@ impl Jobs {
         store: &Store,
         clock: &Clock,
         metrics: Metrics,
+        files: watch::Receiver<Vec<WatchedFile>>,
     ) -> Self {
         let jobs = jobs(config, parts, store, clock, &metrics);
         let scheduler = crate::jobs::Parts {
@@ -41,13 +42,13 @@ impl Jobs {
         };
         Self {
             scheduler: config.jobs.enabled.then(|| Scheduler::new(scheduler, jobs)),
-            authorities: Authorities { files: authority_files(config), clock: clock.clone(), metrics },
+            certificates: CertificateWatch { files, clock: clock.clone(), metrics },
         }
     }
 
     /// Starts both; they end by themselves once the drain is ordered.
     pub(super) fn start(self, shutdown: &Shutdown) -> Vec<JoinHandle<()>> {
-        let mut tasks = vec![tokio::spawn(self.authorities.watch(shutdown.clone()))];
+        let mut tasks = vec![tokio::spawn(self.certificates.watch(shutdown.clone()))];
         tasks.extend(self.scheduler.map(|scheduler| tokio::spawn(scheduler.run(shutdown.clone()))));
         tasks
     }
@@ -87,13 +88,18 @@ fn jobs(
     ]
 }
 
-/// Every file of authorities that the configuration names.
-fn authority_files(config: &Config) -> Vec<AuthorityFile> {
-    let file = |of| move |path: &std::path::Path| AuthorityFile { of, path: path.to_owned() };
+/// Every file of certificates that the configuration names and no listener shows.
+pub(super) fn watched_files(config: &Config) -> Vec<WatchedFile> {
     let listeners = config.listen.iter().map(|listen| &listen.listener).chain([&config.admin]);
     let clients = listeners.filter_map(|listener| listener.tls.as_ref()?.client_ca());
-    let platforms = config.upstreams.iter().filter_map(|upstream| upstream.tls.ca_file.as_deref());
-    clients.map(file(AuthorityOf::Clients)).chain(platforms.map(file(AuthorityOf::Platform))).collect()
+    let clients = clients.map(|path| (WatchedFor::Clients, path));
+    let platforms = config.upstreams.iter().flat_map(|upstream| {
+        let authorities = upstream.tls.ca_file.as_deref().map(|path| (WatchedFor::Platform, path));
+        let own = upstream.tls.certificate.as_ref();
+        let own = own.map(|files| (WatchedFor::Upstream(upstream.name.clone()), files.chain.as_path()));
+        authorities.into_iter().chain(own)
+    });
+    clients.chain(platforms).map(|(of, path)| WatchedFile { of, path: path.to_owned() }).collect()
 }
 
 /// What this gateway is called among those on the database: its host and process.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
-use super::{AppError, platform::OwnCalls, upstreams::Upstreams};
+use super::{AppError, jobs::watched_files, platform::OwnCalls, upstreams::Upstreams};
 use crate::{
     config::Config,
+    jobs::WatchedFile,
     listener::Settings,
     proxy::{self, Admission, Plan, Proxy, Route},
     quota::Ledger,
@@ -29,6 +31,8 @@ pub(super) struct Plane {
     pub(super) proxy: Arc<Proxy>,
     pub(super) own: Arc<OwnCalls>,
     pub(super) ledger: Ledger,
+    /// The files of certificates whose end is watched.
+    pub(super) watched: watch::Sender<Vec<WatchedFile>>,
     pub(super) log_filter: Option<logging::Filter>,
 }
 
@@ -64,6 +68,7 @@ impl Plane {
         self.own.reroute(own, platform.path.clone(), platform.capability.clone());
         self.proxy.follow(plan);
         self.ledger.configure(config.quota.clone());
+        self.watched.send_replace(watched_files(&config));
         for (gate, listen) in self.gates.iter().zip(&mut config.listen) {
             gate.admission.store(Arc::new(Admission::new(listen.allow.clone())));
             succeed(&gate.settings, &mut listen.listener.tls);

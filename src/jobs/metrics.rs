@@ -76,6 +76,7 @@ pub struct Metrics {
     pub(super) seconds: HistogramVec,
     pub(super) deleted: IntCounter,
     pub(super) authorities: IntGaugeVec,
+    pub(super) client_certificates: IntGaugeVec,
     running: IntGaugeVec,
     succeeded: IntGaugeVec,
     next: IntGaugeVec,
@@ -107,6 +108,11 @@ impl Metrics {
                 "authority_not_after_timestamp_seconds",
                 "Until when the first authority that this gateway trusts for these is valid, in seconds since 1970",
                 &["of"],
+            )?,
+            client_certificates: to.gauges(
+                "client_certificate_not_after_timestamp_seconds",
+                "Until when the certificate that this gateway shows to the upstream is valid, in seconds since 1970: the earliest end in its chain",
+                &["upstream"],
             )?,
             running: to.gauges("job_running", "Whether the job runs at any gateway", &["job"])?,
             succeeded: to.gauges(

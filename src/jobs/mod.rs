@@ -14,7 +14,7 @@
 //! tried again after 5 minutes, then later and later.
 
 mod audit;
-mod authorities;
+mod certificates;
 mod config;
 mod confirmations;
 mod credit;
@@ -34,7 +34,7 @@ mod watch;
 
 pub use self::{
     audit::Audit,
-    authorities::{Authorities, AuthorityFile, AuthorityOf},
+    certificates::{CertificateWatch, WatchedFile, WatchedFor},
     config::{Config, Retention, Setting},
     confirmations::ConfirmationsJob,
     expiry::Expiry,

@@ -25,7 +25,7 @@ use crate::{
     telemetry,
 };
 
-mod authorities;
+mod certificates;
 mod retention;
 mod scheduling;
 

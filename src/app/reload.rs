@@ -114,9 +114,14 @@ impl Reloader {
         }
         let changed = in_force.config.changes(&config);
         let invalid = |error: super::AppError| NotReloaded::Invalid(vec![error.to_string()]);
-        let built = Built::new(config, &in_force.upstreams).map_err(invalid)?;
+        let wanted: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
+        let built = Built::new(config, &in_force.upstreams).map_err(|error| {
+            in_force.upstreams.forget_absent(wanted.iter().map(String::as_str));
+            invalid(error)
+        })?;
         let (config, upstreams) = self.plane.follow(built).map_err(invalid)?;
-        *in_force = InForce { config, upstreams };
+        let before = std::mem::replace(in_force, InForce { config, upstreams });
+        in_force.upstreams.forget_absent(before.upstreams.names());
         Ok(Reloaded { changed, warnings, sha256 })
     }
 

@@ -47,6 +47,20 @@ impl Upstreams {
         Ok(Self { built: built.collect::<Result<_, AppError>>()?, metrics: self.metrics.clone() })
     }
 
+    /// Lets the figures of those of these that are not there disappear: of upstreams that were removed, or built in vain.
+    pub(super) fn forget_absent<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        for name in names {
+            if self.named(name).is_err() {
+                self.metrics.forget(name);
+            }
+        }
+    }
+
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.built.iter().map(|built| built.upstream.name())
+    }
+
     /// The upstream of that name.
     ///
     /// # Errors

@@ -79,7 +79,7 @@ impl Bound {
         Ok(Self {
             socket,
             address,
-            settings: Settings::new(address, config),
+            settings: Settings::new(address, config, metrics.max.with_label_values(&[name])),
             metrics: metrics.clone(),
             name,
             inherited,
@@ -110,7 +110,6 @@ impl Bound {
         let room = Arc::clone(self.settings.room());
         let tasks = TaskTracker::new();
         let (name, metrics) = (self.name, self.metrics);
-        metrics.max(name, self.settings.config().max_connections);
         let line = Arc::new(Line {
             handler,
             shutdown: shutdown.clone(),

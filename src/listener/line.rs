@@ -60,7 +60,6 @@ where
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, client = %address, "TCP_NODELAY could not be set");
         }
-        self.metrics.max(self.name, terms.config.max_connections);
         let began = Instant::now();
         let tls = terms.tls.is_some();
         let mut peer = Peer { address, via: None, identity: None, listener: self.address, sni: None, tls };

@@ -10,7 +10,7 @@ use crate::telemetry::metrics::{MetricError, Metrics};
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
     pub(super) connections: IntGaugeVec,
-    max: IntGaugeVec,
+    pub(super) max: IntGaugeVec,
     pub(super) rejected: IntCounterVec,
     pub(super) refused: IntCounterVec,
     cut: IntCounterVec,
@@ -27,7 +27,7 @@ impl ListenerMetrics {
             connections: metrics.gauges("connections", "Open connections of clients.", &["listener"])?,
             max: metrics.gauges(
                 "connections_max",
-                "Connections that a listener takes at a time; further ones wait in the kernel's queue.",
+                "Connections that the listeners of this kind take at a time; further ones wait in the kernel's queue.",
                 &["listener"],
             )?,
             rejected: metrics.counters(
@@ -54,11 +54,6 @@ impl ListenerMetrics {
                 &["listener", "version", "resumed"],
             )?,
         })
-    }
-
-    /// How many connections a listener takes.
-    pub(super) fn max(&self, listener: &str, connections: usize) {
-        self.max.with_label_values(&[listener]).set(i64::try_from(connections).unwrap_or(i64::MAX));
     }
 
     pub(super) fn cut(&self, listener: &str, reason: Cut) {

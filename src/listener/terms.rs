@@ -6,6 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use prometheus::IntGauge;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     address: SocketAddr,
     terms: Arc<ArcSwap<Terms>>,
     room: Arc<Semaphore>,
+    /// The limits of all listeners of this name.
+    max: IntGauge,
     clients: Arc<Clients>,
 }
 
@@ -55,10 +58,11 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Settings {
-    pub(super) fn new(address: SocketAddr, config: Config) -> Self {
+    pub(super) fn new(address: SocketAddr, config: Config, max: IntGauge) -> Self {
+        max.add(gauge(config.max_connections));
         let room = Arc::new(Semaphore::new(config.max_connections));
         let terms = Arc::new(ArcSwap::from_pointee(Terms::new(config)));
-        Self { address, terms, room, clients: Clients::new() }
+        Self { address, terms, room, max, clients: Clients::new() }
     }
 
     /// The address that the listener really has.
@@ -79,6 +83,7 @@ impl Settings {
         let before = self.terms.load().config.max_connections;
         let now = config.max_connections;
         self.terms.store(Arc::new(Terms::new(config)));
+        self.max.add(gauge(now) - gauge(before));
         if now > before {
             self.room.add_permits(now - before);
         } else if now < before {
@@ -104,6 +109,10 @@ impl Settings {
     pub(super) const fn room(&self) -> &Arc<Semaphore> {
         &self.room
     }
+}
+
+fn gauge(connections: usize) -> i64 {
+    i64::try_from(connections).unwrap_or(i64::MAX)
 }
 
 /// HTTP/1.1 with header names kept as they were written. Heads are timed and measured by the `guard`.

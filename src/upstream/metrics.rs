@@ -115,6 +115,18 @@ impl UpstreamMetrics {
         })
     }
 
+    /// Lets the gauges of an upstream that is not there any more disappear; what it has counted stays. Its last calls
+    /// may still be under way, they are not shown then.
+    pub fn forget(&self, name: &str) {
+        // an error says that it was not shown
+        for gauges in [&self.breaker, &self.idle, &self.open, &self.unverified, &self.waiting] {
+            let _ = gauges.remove_label_values(&[name]);
+        }
+        for state in ["failing", "healthy"] {
+            let _ = self.addresses.remove_label_values(&[name, state]);
+        }
+    }
+
     pub(super) fn of_upstream(&self, name: &str) -> OfUpstream {
         let label = [name];
         self.unverified.with_label_values(&label).set(0);

@@ -2,11 +2,14 @@
 
 use std::time::Instant;
 
+use jiff::SignedDuration;
+use leqi_gateway::tls::Authority;
+
 use crate::{
     ALONE,
     common::eventually,
     load::{Load, certificate_of},
-    stand::Stand,
+    stand::{Stand, now},
     times,
 };
 
@@ -130,4 +133,47 @@ async fn who_may_call_and_where_calls_go_follows_the_configuration() {
     let rows = audit["items"].as_array().unwrap();
     assert_eq!(rows.len(), 3, "{audit}");
     assert!(rows.iter().all(|row| row["action"] == "config.reload" && row["actor"] == "tests"), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_follow_the_configuration() {
+    let stand = Stand::start("");
+    let config = stand.config();
+    // an authority that ends a thousand days before the simulator's
+    let early = Authority::generate("early", now() - SignedDuration::from_hours(24 * 1000)).unwrap();
+    std::fs::write(stand.path().join("early.pem"), early.certificate_pem()).unwrap();
+    let of_platform = r#"leqi_gateway_authority_not_after_timestamp_seconds{of="platform"}"#;
+    let of_client = r#"leqi_gateway_client_certificate_not_after_timestamp_seconds{upstream="second"}"#;
+    let room = || stand.metric(r#"leqi_gateway_connections_max{listener="data"}"#).unwrap();
+    let gauges = || {
+        let metrics = stand.gateway.metrics();
+        let of_second = |line: &&str| line.contains("upstream=\"second\"") && !line.contains("_total{");
+        metrics.lines().filter(of_second).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (at_first, before) = (eventually("authorities are looked at", || stand.metric(of_platform)), room());
+    assert_eq!(gauges(), Vec::<String>::new());
+
+    let second = "[[upstream]]\nname = \"second\"\nbase_url = \"https://127.0.0.1:9\"\nca_file = \"early.pem\"\n\
+                  client_certificate = { chain = \"certs/server.pem\", key = \"certs/server.key\" }\n";
+    let fewer = config.replace("plaintext = true", "plaintext = true\nmax_connections = 77");
+    stand.configure(&format!("{fewer}\n{second}"));
+    assert_eq!(stand.reload().0, 200);
+    assert_eq!(room(), before / 2.0 + 77.0, "of two listeners one takes fewer, though nobody has connected");
+    eventually("the new authority is looked at", || stand.metric(of_platform).filter(|end| *end < at_first));
+    eventually("the client's certificate is looked at", || stand.metric(of_client));
+    for name in ["connections_open", "connections_idle", "breaker_state", "calls_waiting", "verify_off"] {
+        assert_eq!(stand.metric(&format!("leqi_gateway_upstream_{name}{{upstream=\"second\"}}")), Some(0.0));
+    }
+
+    stand.configure(config);
+    assert_eq!(stand.reload().0, 200);
+    assert_eq!(room(), before);
+    eventually("the authority is forgotten", || stand.metric(of_platform).filter(|end| *end == at_first));
+    let left = gauges();
+    assert!(left.iter().all(|line| line.contains("upstream_connect_seconds")), "{left:?}");
+    // an upstream that was built for a configuration that is not taken is not shown either
+    let broken = "[platform]\nupstream = \"nobody\"\n";
+    stand.configure(&format!("{config}\n{second}{broken}"));
+    assert_eq!(stand.reload().0, 422);
+    assert!(gauges().iter().all(|line| line.contains("upstream_connect_seconds")), "{:?}", gauges());
 }

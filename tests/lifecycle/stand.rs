@@ -170,7 +170,7 @@ impl Drop for Stand {
     clippy::disallowed_methods,
     reason = "tests play the person who makes certificates, with a clock of their own"
 )]
-fn now() -> jiff::Timestamp {
+pub(crate) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 

@@ -14,6 +14,7 @@ pub struct Metrics {
     pub(super) seconds: Histogram,
     pub(super) outages: IntCounter,
     pub(super) spool_bytes: IntGauge,
+    pub(super) spool_rejected: IntCounter,
     pub(super) spooled: IntCounter,
     pub(super) replayed: IntCounter,
 }
@@ -48,6 +49,10 @@ impl Metrics {
             spool_bytes: to.gauge(
                 "store_spool_bytes",
                 "Bytes in the spool, which are handed over once the database is back",
+            )?,
+            spool_rejected: to.counter(
+                "store_spool_rejected_total",
+                "Files of the spool that hold something which the database refuses, kept as *.rejected",
             )?,
             spooled: to.counter(
                 "store_spooled_total",

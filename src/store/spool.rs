@@ -24,6 +24,10 @@ const FILE: u64 = 16 << 20;
 /// The share of the space, in percent, that records which nobody waits for may fill; the rest is for answers of calls
 /// that change something.
 const COMMON_SHARE: u64 = 75;
+/// The ending of files that are to be handed over.
+const WAITING: &str = "spool";
+/// The ending of files with something that the database refuses.
+const ASIDE: &str = "rejected";
 
 /// Where the spool is, and how large it may grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +110,7 @@ impl Spool {
     pub(super) async fn oldest(&self) -> Result<Option<(PathBuf, Vec<Vec<u8>>)>, io::Error> {
         let Some(files) = self.files.get() else { return Ok(None) };
         let mut files = files.lock().await;
-        let Some((number, path)) = numbered(&files.config.directory)?.into_iter().next() else {
+        let Some((number, path)) = numbered(&files.config.directory, WAITING)?.into_iter().next() else {
             return Ok(None);
         };
         if number == files.newest {
@@ -122,12 +126,24 @@ impl Spool {
     pub(super) async fn done(&self, path: &Path, entries: usize) -> Result<(), io::Error> {
         let Some(files) = self.files.get() else { return Ok(()) };
         let mut files = files.lock().await;
-        let size = fs::metadata(path)?.len();
         fs::remove_file(path)?;
-        files.bytes = files.bytes.saturating_sub(size);
+        files.weigh()?;
         self.metrics.spool_bytes.set(signed(files.bytes));
         self.metrics.replayed.inc_by(u64::try_from(entries).unwrap_or(u64::MAX));
         Ok(())
+    }
+
+    /// Keeps a file that cannot be handed over out of the way of the others; gives where it is now. A person looks after
+    /// it: with its old ending it is handed over again.
+    pub(super) async fn put_aside(&self, path: &Path) -> Result<PathBuf, io::Error> {
+        let Some(files) = self.files.get() else { return Err(io::ErrorKind::NotFound.into()) };
+        let mut files = files.lock().await;
+        let aside = path.with_extension(ASIDE);
+        fs::rename(path, &aside)?;
+        files.weigh()?;
+        self.metrics.spool_bytes.set(signed(files.bytes));
+        self.metrics.spool_rejected.inc();
+        Ok(aside)
     }
 }
 
@@ -143,13 +159,22 @@ impl Files {
             fs::TryLockError::WouldBlock => io::Error::from(io::ErrorKind::WouldBlock),
             fs::TryLockError::Error(error) => error,
         })?;
-        let there = numbered(&config.directory)?;
-        let mut bytes = 0;
-        for (_, path) in &there {
-            bytes += fs::metadata(path)?.len();
+        let last = |ending| -> io::Result<u64> {
+            Ok(numbered(&config.directory, ending)?.last().map_or(0, |(number, _)| *number))
+        };
+        let newest = last(WAITING)?.max(last(ASIDE)?) + 1;
+        let mut files = Self { config, current: None, newest, bytes: 0, _lock: lock };
+        files.weigh()?;
+        Ok(files)
+    }
+
+    /// Counts the bytes of what waits.
+    fn weigh(&mut self) -> io::Result<()> {
+        self.bytes = 0;
+        for (_, path) in numbered(&self.config.directory, WAITING)? {
+            self.bytes += fs::metadata(path)?.len();
         }
-        let newest = there.last().map_or(0, |(number, _)| *number) + 1;
-        Ok(Self { config, current: None, newest, bytes, _lock: lock })
+        Ok(())
     }
 
     fn append(&mut self, entries: &[Vec<u8>], common: bool) -> io::Result<()> {
@@ -182,7 +207,7 @@ impl Files {
 
     fn begin(&mut self) -> io::Result<()> {
         self.newest += 1;
-        let path = self.config.directory.join(format!("{:010}.spool", self.newest));
+        let path = self.config.directory.join(format!("{:010}.{WAITING}", self.newest));
         let mut options = OpenOptions::new();
         options.create_new(true).append(true);
         // payloads are in it
@@ -195,12 +220,12 @@ impl Files {
     }
 }
 
-/// The files of the directory, the oldest first.
-fn numbered(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+/// The files of the directory with this ending, the oldest first.
+fn numbered(directory: &Path, ending: &str) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "spool")
+        if path.extension().is_some_and(|end| end == ending)
             && let Some(number) = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok())
         {
             files.push((number, path));
@@ -259,7 +284,7 @@ mod tests {
             first.keep(vec![entry(n)], n % 2 == 0).await.unwrap();
         }
         drop(first);
-        let (_, path) = numbered(directory.path()).unwrap().pop().unwrap();
+        let (_, path) = numbered(directory.path(), WAITING).unwrap().pop().unwrap();
         OpenOptions::new()
             .append(true)
             .open(path)
@@ -276,6 +301,29 @@ mod tests {
         }
         assert_eq!(all, (0..=10).map(entry).collect::<Vec<_>>());
         assert_eq!(again.metrics.spool_bytes.get(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_is_put_aside_is_never_overwritten_and_waits_again_with_its_old_ending() {
+        let directory = tempfile::tempdir().unwrap();
+        for n in 0..3 {
+            let spool = spool(directory.path(), 1 << 20);
+            spool.keep(vec![entry(n)], false).await.unwrap();
+            let (path, _) = spool.oldest().await.unwrap().unwrap();
+            spool.put_aside(&path).await.unwrap();
+            assert!(spool.oldest().await.unwrap().is_none());
+            assert_eq!((spool.metrics.spool_bytes.get(), spool.metrics.spool_rejected.get()), (0, 1));
+        }
+        for (_, path) in numbered(directory.path(), ASIDE).unwrap() {
+            fs::rename(&path, path.with_extension(WAITING)).unwrap();
+        }
+        let again = spool(directory.path(), 1 << 20);
+        let mut all = Vec::new();
+        while let Some((path, entries)) = again.oldest().await.unwrap() {
+            all.extend(entries);
+            again.done(&path, 1).await.unwrap();
+        }
+        assert_eq!(all, (0..3).map(entry).collect::<Vec<_>>());
     }
 
     #[tokio::test(flavor = "multi_thread")]

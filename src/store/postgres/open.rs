@@ -37,6 +37,8 @@ pub(in crate::store) struct Database {
     pub(super) node: Node,
     pub(super) server: Server,
     pub(super) closing: CancellationToken,
+    /// Ends before anything else is closed.
+    pub(super) handing_over: CancellationToken,
     pub(super) spool: Spool,
     migrated: Arc<[String]>,
 }
@@ -51,6 +53,7 @@ impl Database {
 impl Engine for Database {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.handing_over.cancel();
             self.ledger.close().await;
             self.writer.close().await;
             self.readers.close().await;
@@ -113,6 +116,7 @@ pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Datab
         readers,
         months: Months::default(),
         node: node::join(&server, closing.clone()).await?,
+        handing_over: closing.child_token(),
         closing,
         spool: Spool::closed(metrics.clone()),
         server,

@@ -63,14 +63,14 @@ impl Database {
         kept.inspect_err(|error| tracing::error!(%error, "evidence for the ledger could not be kept")).is_ok()
     }
 
-    /// Hands the spool over whenever the server is there, until the store is closed.
+    /// Hands the spool over whenever the server is there, until the store is about to be closed.
     pub(super) async fn run_hand_over(self, replay: Replay) {
         loop {
             tokio::select! {
-                () = self.closing.cancelled() => return,
+                () = self.handing_over.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            loop {
+            while !self.handing_over.is_cancelled() {
                 match self.hand_over_oldest(&replay).await {
                     Ok(true) => {}
                     Ok(false) => break,
@@ -83,52 +83,67 @@ impl Database {
         }
     }
 
-    /// Whether there was a file.
-    async fn hand_over_oldest(&self, replay: &Replay) -> Result<bool, StoreError> {
+    /// Whether there was a file. It is forgotten once the database has all of it; what holds anything that the database
+    /// refuses, or that cannot be read, is put aside whole.
+    pub(super) async fn hand_over_oldest(&self, replay: &Replay) -> Result<bool, StoreError> {
         let fail = |error: std::io::Error| StoreError::Away { reason: format!("the spool: {error}") };
         let Some((path, entries)) = self.spool.oldest().await.map_err(fail)? else { return Ok(false) };
         let count = entries.len();
         let mut records: Vec<Record> = Vec::new();
+        let mut refused: Option<StoreError> = None;
         for entry in entries {
             match serde_json::from_slice(&entry) {
                 Ok(Entry::Evidence(evidence)) => {
-                    self.write_kept(&mut records).await?;
-                    let evidence = STANDARD.decode(evidence).unwrap_or_default();
-                    unless_outage(replay(evidence).await)?;
+                    self.write_kept(&mut records, &mut refused).await?;
+                    match STANDARD.decode(evidence) {
+                        Ok(evidence) => unless_refused(replay(evidence).await, &mut refused)?,
+                        Err(error) => refused = Some(StoreError::value("evidence", error)),
+                    }
                 }
                 Ok(Entry::Record { columns, request, response, intent }) => {
                     match decoded(columns, &request, &response, intent) {
                         Ok(record) => records.push(record),
-                        Err(error) => tracing::error!(%error, "a record in the spool cannot be read"),
+                        Err(error) => refused = Some(error),
                     }
                 }
-                Err(error) => tracing::error!(%error, "an entry of the spool cannot be read"),
+                Err(error) => refused = Some(StoreError::value("entry", error)),
             }
             if records.len() >= BATCH {
-                self.write_kept(&mut records).await?;
+                self.write_kept(&mut records, &mut refused).await?;
             }
         }
-        self.write_kept(&mut records).await?;
+        self.write_kept(&mut records, &mut refused).await?;
+        if let Some(error) = refused {
+            let aside = self.spool.put_aside(&path).await.map_err(fail)?;
+            tracing::error!(file = %aside.display(), entries = count, %error,
+                "the database refuses something that was kept while it was away; all of it stays in the file: remove \
+                 the cause, then give the file the ending .spool again, nothing of it counts twice");
+            return Ok(true);
+        }
         self.spool.done(&path, count).await.map_err(fail)?;
         tracing::info!(entries = count, "what was kept while the database was away is handed over");
         Ok(true)
     }
 
-    async fn write_kept(&self, records: &mut Vec<Record>) -> Result<(), StoreError> {
+    async fn write_kept(
+        &self,
+        records: &mut Vec<Record>,
+        refused: &mut Option<StoreError>,
+    ) -> Result<(), StoreError> {
         if records.is_empty() {
             return Ok(());
         }
         let records: Arc<[Record]> = std::mem::take(records).into();
-        unless_outage(self.write_records(records).await)
+        unless_refused(self.write_records(records).await, refused)
     }
 }
 
-/// An outage ends the hand-over; anything else is said, and would not go away by trying again.
-fn unless_outage(done: Result<(), StoreError>) -> Result<(), StoreError> {
+/// An outage, or that the gateway stops, ends the hand-over; anything else would not go away by trying again.
+fn unless_refused(done: Result<(), StoreError>, refused: &mut Option<StoreError>) -> Result<(), StoreError> {
     match done {
-        Err(error) if error.is_outage() => Err(error),
+        Err(error) if error.is_outage() || matches!(error, StoreError::Closed) => Err(error),
         Err(error) => {
-            tracing::error!(%error, "something that was kept while the database was away is lost");
+            *refused = Some(error);
             Ok(())
         }
         Ok(()) => Ok(()),

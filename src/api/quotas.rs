@@ -224,7 +224,7 @@ impl Change {
         })
     }
 
-    fn apply(self, to: &mut Settings) {
+    fn apply(&self, to: &mut Settings) {
         fn set<T>(to: &mut T, value: Option<T>) {
             if let Some(value) = value {
                 *to = value;

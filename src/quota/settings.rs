@@ -12,6 +12,7 @@ use crate::{
         StoreError,
         audit::AuditRow,
         quota_settings::{QuotaSettingRow, QuotaSettingTable},
+        units::Changed,
     },
 };
 
@@ -106,28 +107,33 @@ impl Book {
         self.all.load().get(issuer).cloned().unwrap_or_default()
     }
 
+    /// Changes the settings that are there, once more whenever another gateway was faster.
     pub(super) async fn put(
         &self,
         issuer: &TaxNo,
-        change: impl FnOnce(&mut Settings) + Send,
+        change: impl Fn(&mut Settings) + Send,
         actor: &str,
     ) -> Result<Settings, TransferError> {
         let _one_at_a_time = self.changing.lock().await;
-        self.reread().await?;
-        let mut settings = self.of(issuer);
-        change(&mut settings);
-        check(&settings)?;
-        let at = self.clock.now();
-        let audit = AuditRow {
-            at,
-            actor: actor.to_owned(),
-            action: "quota.settings".to_owned(),
-            subject: issuer.to_string(),
-            detail: described(&settings).to_string(),
-        };
-        self.table.put(row(issuer, &settings, at), audit).await?;
-        self.reread().await?;
-        Ok(settings)
+        loop {
+            let seen = self.table.version().await?;
+            self.reread().await?;
+            let mut settings = self.of(issuer);
+            change(&mut settings);
+            check(&settings)?;
+            let at = self.clock.now();
+            let audit = AuditRow {
+                at,
+                actor: actor.to_owned(),
+                action: "quota.settings".to_owned(),
+                subject: issuer.to_string(),
+                detail: described(&settings).to_string(),
+            };
+            if self.table.put(row(issuer, &settings, at), audit, seen).await? != Changed::Overtaken {
+                self.reread().await?;
+                return Ok(settings);
+            }
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{StoreError, audit::AuditRow};
+use super::{
+    StoreError,
+    audit::AuditRow,
+    units::{Changed, Version},
+};
 use crate::domain::{Money, TaxNo};
 
 /// The settings of one unit.
@@ -31,9 +35,18 @@ pub struct QuotaSettingRow {
 
 /// The table of settings.
 pub trait QuotaSettingTable: Send + Sync {
+    /// The version of units and settings together; to be read before the rows that a change is worked out from.
+    fn version(&self) -> BoxFuture<'_, Result<Version, StoreError>>;
+
     /// All of them, by tax number.
     fn all(&self) -> BoxFuture<'_, Result<Vec<QuotaSettingRow>, StoreError>>;
 
-    /// Sets a unit's; [`StoreError::Conflict`] when there is no such unit.
-    fn put(&self, row: QuotaSettingRow, audit: AuditRow) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Sets a unit's, unless a unit or its settings were changed since `seen`; [`StoreError::Conflict`] when there is no
+    /// such unit.
+    fn put(
+        &self,
+        row: QuotaSettingRow,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>>;
 }

@@ -195,7 +195,7 @@ impl Transfers {
     pub async fn change_settings(
         &self,
         issuer: &TaxNo,
-        change: impl FnOnce(&mut Settings) + Send,
+        change: impl Fn(&mut Settings) + Send,
         actor: &str,
     ) -> Result<Settings, TransferError> {
         self.0.settings.put(issuer, change, actor).await

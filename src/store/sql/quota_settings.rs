@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use super::{
     audit,
     session::{Row, Statement, Tables},
-    units::raise_version,
+    units::{raise_version_if, version},
 };
 use crate::{
     domain::{Money, TaxNo},
@@ -13,6 +13,7 @@ use crate::{
         StoreError,
         audit::AuditRow,
         quota_settings::{QuotaSettingRow, QuotaSettingTable},
+        units::{Changed, Version},
         value::{get, instant, parse},
     },
 };
@@ -29,6 +30,10 @@ const PUT: &str = "INSERT INTO quota_setting (tax_no, month_start_share, month_s
 pub(in crate::store) struct QuotaSettings(pub(in crate::store) Tables);
 
 impl QuotaSettingTable for QuotaSettings {
+    fn version(&self) -> BoxFuture<'_, Result<Version, StoreError>> {
+        Box::pin(version(&self.0))
+    }
+
     fn all(&self) -> BoxFuture<'_, Result<Vec<QuotaSettingRow>, StoreError>> {
         Box::pin(async {
             let all = Statement::new("SELECT * FROM quota_setting ORDER BY tax_no");
@@ -36,7 +41,12 @@ impl QuotaSettingTable for QuotaSettings {
         })
     }
 
-    fn put(&self, row: QuotaSettingRow, audit: AuditRow) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn put(
+        &self,
+        row: QuotaSettingRow,
+        audit: AuditRow,
+        seen: Version,
+    ) -> BoxFuture<'_, Result<Changed, StoreError>> {
         Box::pin(self.0.write(move |mut session| {
             let (row, audit) = (row.clone(), audit.clone());
             Box::pin(async move {
@@ -50,9 +60,12 @@ impl QuotaSettingTable for QuotaSettings {
                     .bind(row.return_unused)
                     .bind(row.allowance_returns)
                     .bind(row.updated_at);
-                raise_version(&mut session).await?;
+                if !raise_version_if(&mut session, seen).await? {
+                    return Ok(Changed::Overtaken);
+                }
                 session.execute(statement).await?;
-                audit::append(&mut session, &audit).await
+                audit::append(&mut session, &audit).await?;
+                Ok(Changed::Done)
             })
         }))
     }

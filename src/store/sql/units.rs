@@ -23,7 +23,6 @@ const UPDATE: &str = "UPDATE unit SET name = $2, access_unit = $3, platform_id =
 const DELETE: &str = "DELETE FROM unit WHERE tax_no = $1";
 
 // always the first statement of a change: its row's lock keeps gateways from waiting for one another in a circle
-const RAISE: &str = "UPDATE unit_version SET version = version + 1";
 const RAISE_IF: &str = "UPDATE unit_version SET version = version + 1 WHERE version = $1";
 
 /// The table of units.
@@ -31,11 +30,7 @@ pub(in crate::store) struct Units(pub(in crate::store) Tables);
 
 impl UnitTable for Units {
     fn version(&self) -> BoxFuture<'_, Result<Version, StoreError>> {
-        Box::pin(async {
-            let rows = self.0.rows(Statement::new("SELECT version FROM unit_version")).await?;
-            let row = rows.first().ok_or_else(|| StoreError::value("unit_version", "there is no row"))?;
-            get(row, "version").map(Version)
-        })
+        Box::pin(version(&self.0))
     }
 
     fn all(&self) -> BoxFuture<'_, Result<Vec<UnitRow>, StoreError>> {
@@ -84,7 +79,7 @@ impl Units {
         Box::pin(self.0.write(move |mut session| {
             let (statement, audit) = (statement.clone(), audit.clone());
             Box::pin(async move {
-                if session.execute(Statement::new(RAISE_IF).bind(seen.0)).await? == 0 {
+                if !raise_version_if(&mut session, seen).await? {
                     return Ok(Changed::Overtaken);
                 }
                 if session.execute(statement).await? == 0 {
@@ -97,9 +92,16 @@ impl Units {
     }
 }
 
-/// Raises the version, for a change that may be made whatever was changed before.
-pub(super) async fn raise_version(session: &mut Session<'_>) -> Result<(), StoreError> {
-    session.execute(Statement::new(RAISE)).await.map(drop)
+/// The version of units and their settings together.
+pub(super) async fn version(tables: &Tables) -> Result<Version, StoreError> {
+    let rows = tables.rows(Statement::new("SELECT version FROM unit_version")).await?;
+    let row = rows.first().ok_or_else(|| StoreError::value("unit_version", "there is no row"))?;
+    get(row, "version").map(Version)
+}
+
+/// Raises the version, unless something was changed since `seen`. Whether it did.
+pub(super) async fn raise_version_if(session: &mut Session<'_>, seen: Version) -> Result<bool, StoreError> {
+    Ok(session.execute(Statement::new(RAISE_IF).bind(seen.0)).await? > 0)
 }
 
 fn put(sql: &'static str, row: &UnitRow) -> Statement {

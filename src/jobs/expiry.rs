@@ -33,28 +33,29 @@ impl Job for Expiry {
         outcome: &'a mut Outcome,
     ) -> BoxFuture<'a, Result<(), JobError>> {
         Box::pin(async move {
+            let ending = month_ending(&self.clock);
             let expired = self.transfers.expire(&context.actor).await?;
             outcome.done += u64::try_from(expired.invoices).unwrap_or(u64::MAX);
             if expired.invoices > 0 {
                 outcome.note(format!("{} 张发票所属月份已截止，占用额度已释放", expired.invoices));
             }
-            if !is_month_end(&self.clock) {
-                return Ok(());
-            }
+            let Some(month) = ending else { return Ok(()) };
             context.go_on()?;
             self.transfers.refresh_settings().await?;
             let (transfers, actor) = (&self.transfers, context.actor.as_str());
             let step = |tax_no| async move {
-                credit::step("退回", &tax_no, transfers.month_end(&tax_no, actor).await)
+                credit::step("退回", &tax_no, transfers.month_end(&tax_no, month, actor).await)
             };
             context.each(transfers.taxpayers(), outcome, step).await
         })
     }
 }
 
-fn is_month_end(clock: &Clock) -> bool {
+/// The month whose last evening it is.
+fn month_ending(clock: &Clock) -> Option<Period> {
     let now = BEIJING.to_datetime(clock.now());
-    now.date() == Period::of(now.date()).last_day() && now.time() >= EVENING
+    let month = Period::of(now.date());
+    (now.date() == month.last_day() && now.time() >= EVENING).then_some(month)
 }
 
 #[cfg(test)]
@@ -72,7 +73,7 @@ mod tests {
             ("2027-01-01 00:20:00", false),
         ] {
             let clock = Clock::starting_at(crate::domain::parse_beijing(now).unwrap());
-            assert_eq!(is_month_end(&clock), end, "{now}");
+            assert_eq!(month_ending(&clock), end.then(|| clock.period()), "{now}");
         }
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Books {
     /// Every transfer that arrived, also repeated ones.
     pub(super) arrived: Vec<QuotaTransfer>,
     pub(super) balances: usize,
+    /// What the clock shows from the next balance on.
+    pub(super) midnight: Option<Timestamp>,
     pub(super) asked: Vec<String>,
     pub(super) results: HashMap<String, Vec<InvoiceResult>>,
     done: HashMap<String, QuotaTransferAnswer>,
@@ -105,6 +107,7 @@ impl QuotaSource for Office {
             tokio::task::yield_now().await;
             let mut books = self.books();
             books.balances += 1;
+            books.midnight.take().into_iter().for_each(|at| self.clock.set(at));
             Ok(QuotaBalance {
                 suspended: books.suspended,
                 month_total: books.at_bureau.saturating_add(books.downloaded),
@@ -208,6 +211,11 @@ impl Counter {
     pub(super) async fn restarted(self) -> Self {
         let (store, transfers) = serve(&self.path, &self.clock, &self.office).await;
         Self { transfers, store, directory: Arc::clone(&self.directory), ..self }
+    }
+
+    /// The service of another gateway on the same database.
+    pub(super) async fn again(&self) -> Transfers {
+        serve(&self.path, &self.clock, &self.office).await.1
     }
 
     pub(super) fn at(&self, text: &str) {

@@ -214,11 +214,51 @@ async fn the_month_starts_with_its_share_once() {
 async fn what_is_unused_at_month_end_is_returned_where_the_unit_wants_that() {
     let counter = Counter::open(1000).await;
     counter.transfers.download(order(None), Want::Amount(yuan(500))).await.unwrap();
-    assert!(counter.transfers.month_end(&issuer(), "job").await.unwrap().is_none());
+    let month = counter.clock.period();
+    assert!(counter.transfers.month_end(&issuer(), month, "job").await.unwrap().is_none());
     counter.transfers.change_settings(&issuer(), |s| s.return_unused = true, "clerk").await.unwrap();
-    let returned = counter.transfers.month_end(&issuer(), "job").await.unwrap().unwrap();
+    let returned = counter.transfers.month_end(&issuer(), month, "job").await.unwrap().unwrap();
     assert_eq!(returned.amount, yuan(500));
-    assert!(counter.transfers.month_end(&issuer(), "job").await.unwrap().is_none());
+    assert!(counter.transfers.month_end(&issuer(), month, "job").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_a_month_leaves_unused_is_never_taken_out_of_the_next_one() {
+    let counter = Counter::open(1000).await;
+    counter.transfers.download(order(None), Want::Amount(yuan(500))).await.unwrap();
+    counter.transfers.change_settings(&issuer(), |s| s.return_unused = true, "clerk").await.unwrap();
+    let month = counter.clock.period();
+    counter.at("2026-11-30 23:59:59");
+    // midnight passes while the unit's balance is asked for
+    counter.office.books().midnight = Some(super::at("2026-12-01 00:00:00"));
+    let error = counter.transfers.month_end(&issuer(), month, "job").await.unwrap_err();
+    assert!(error.to_string().contains("2026-11"), "{error}");
+    // and the next unit's turn comes after it
+    assert!(counter.transfers.month_end(&issuer(), month, "job").await.unwrap().is_none());
+    assert_eq!(counter.arrived().len(), 1, "the download");
+    assert_eq!(counter.available().await, yuan(500));
+}
+
+#[tokio::test]
+async fn what_was_returned_at_month_end_is_not_downloaded_again_for_the_low_water_mark() {
+    for fault in [None, Some(Fault::Swallowed)] {
+        let counter = Counter::open(1000).await;
+        counter.transfers.download(order(None), Want::Amount(yuan(500))).await.unwrap();
+        let set = |s: &mut crate::quota::Settings| (s.return_unused, s.low_water) = (true, Some(yuan(100)));
+        counter.transfers.change_settings(&issuer(), set, "clerk").await.unwrap();
+        counter.at("2026-11-30 23:40:00");
+        let lost = fault.is_some();
+        counter.fail(fault);
+        let returned = counter.transfers.month_end(&issuer(), counter.clock.period(), "job").await;
+        assert_eq!(returned.is_err(), lost, "{returned:?}");
+        assert!(counter.transfers.top_up(&issuer(), "job").await.unwrap().is_none());
+        assert_eq!(counter.arrived().len(), 2, "the download and the return");
+        counter.at("2026-12-01 00:20:00");
+        counter.office.books().downloaded = Money::ZERO;
+        counter.transfers.sync(&issuer(), "clerk").await.unwrap();
+        let downloaded = counter.transfers.top_up(&issuer(), "job").await.unwrap();
+        assert!(downloaded.is_some(), "a new month has its own mark");
+    }
 }
 
 #[tokio::test]
@@ -304,4 +344,22 @@ async fn settings_are_kept_checked_and_written_down() {
     assert_eq!(counter.transfers.settings(&issuer()).low_water, Some(yuan(5)));
     let audit = counter.store.audit.list(Some(issuer().as_str()), None, 10).await.unwrap();
     assert!(audit.iter().any(|entry| entry.row.action == "quota.settings" && entry.row.actor == "clerk"));
+}
+
+#[tokio::test]
+async fn settings_that_two_gateways_change_at_the_same_time_are_all_kept() {
+    let counter = Counter::open(1).await;
+    let other = counter.again().await;
+    for n in 1..=10 {
+        let issuer = issuer();
+        let (one, two) = tokio::join!(
+            counter.transfers.change_settings(&issuer, |s| s.low_water = Some(yuan(n)), "clerk"),
+            other.change_settings(&issuer, |s| s.top_up_amount = Some(yuan(n)), "clerk"),
+        );
+        one.unwrap();
+        two.unwrap();
+        counter.transfers.refresh_settings().await.unwrap();
+        let kept = counter.transfers.settings(&issuer);
+        assert_eq!((kept.low_water, kept.top_up_amount), (Some(yuan(n)), Some(yuan(n))));
+    }
 }

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{Desk, Order, TransferError, Transfers, rounds::chunk};
 use crate::{
-    domain::{Money, TaxNo},
+    domain::{Money, Period, TaxNo},
     quota::{Refusal, Reservation, ReserveError, Settings, Upload},
     store::ledger::{Transfer, Way},
 };
@@ -102,6 +102,7 @@ impl Transfers {
 
     /// Downloads what the uploads that wait lack.
     async fn cover(&self, issuer: &TaxNo) -> Result<(), TransferError> {
+        let month = self.0.period();
         let account = self.0.fresh(issuer).await?;
         // those that come at the same time shall not need a download of their own
         tokio::time::sleep(GATHER).await;
@@ -115,16 +116,21 @@ impl Transfers {
         if amount <= Money::ZERO {
             return Err(TransferError::field("amount", "局端已无可下载额度"));
         }
-        match self.download_for(issuer, amount).await {
+        match self.download_for(issuer, amount, month).await {
             // the answer was lost: the same serial once more, while the uploads still wait
-            Err(TransferError::Open(_)) => self.download_for(issuer, amount).await.map(drop),
+            Err(TransferError::Open(_)) => self.download_for(issuer, amount, month).await.map(drop),
             ended => ended.map(drop),
         }
     }
 
-    async fn download_for(&self, issuer: &TaxNo, amount: Money) -> Result<Transfer, TransferError> {
+    async fn download_for(
+        &self,
+        issuer: &TaxNo,
+        amount: Money,
+        month: Period,
+    ) -> Result<Transfer, TransferError> {
         let order = Order { issuer: issuer.clone(), origin: None, actor: ACTOR.to_owned() };
-        self.run(order, Way::Download, amount).await
+        self.run(order, Way::Download, amount, month).await
     }
 
     /// Tops up in the background when the reservation leaves less than the mark.

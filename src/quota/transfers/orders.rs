@@ -49,6 +49,7 @@ impl Transfers {
         if let Some(known) = self.0.known(&order).await? {
             return Ok(known);
         }
+        let month = self.0.period();
         let account = self.0.fresh(&order.issuer).await?;
         let at_bureau = account.bureau_available.unwrap_or_default();
         let amount = match want {
@@ -66,7 +67,7 @@ impl Transfers {
                 format!("{amount} is asked for and the bureau has {at_bureau} left for this month"),
             ));
         }
-        self.run(order, Way::Download, amount).await
+        self.run(order, Way::Download, amount, month).await
     }
 
     /// Returns unused credit of this month. It cannot be used from the moment on that this is under way.
@@ -74,6 +75,17 @@ impl Transfers {
     /// # Errors
     /// See [`TransferError`].
     pub async fn give_back(&self, order: Order, want: Return) -> Result<Transfer, TransferError> {
+        let month = self.0.period();
+        self.give_back_of(order, want, month).await
+    }
+
+    /// Returns credit of that month and of no other one.
+    pub(super) async fn give_back_of(
+        &self,
+        order: Order,
+        want: Return,
+        month: Period,
+    ) -> Result<Transfer, TransferError> {
         if let Return::Amount(amount) = want {
             check_amount("amount", amount)?;
         }
@@ -91,7 +103,7 @@ impl Transfers {
                 format!("only {unused} is unused and not held for invoices whose outcome is still open");
             return Err(TransferError::field("amount", reason));
         }
-        self.run(order, Way::Return, amount).await
+        self.run(order, Way::Return, amount, month).await
     }
 
     /// Extends the interval of this month's credit after last month's VAT was filed (`TZSXEDYXQ`).
@@ -135,16 +147,25 @@ impl Desk {
     /// The order's transfer, if it was carried out before.
     pub(super) async fn known(&self, order: &Order) -> Result<Option<Transfer>, TransferError> {
         self.bureau.ids(&order.issuer)?;
+        self.of_origin(order, &[TransferState::Done]).await
+    }
+
+    /// The order's transfer, if it is in one of these states.
+    pub(super) async fn of_origin(
+        &self,
+        order: &Order,
+        states: &[TransferState],
+    ) -> Result<Option<Transfer>, TransferError> {
         let Some(origin) = order.origin.clone() else { return Ok(None) };
         let filter = TransferFilter {
             issuer: Some(order.issuer.clone()),
-            state: Some(TransferState::Done),
+            state: None,
             own: true,
             origin: Some(origin),
             before: None,
             limit: 1,
         };
-        Ok(self.ledger.transfers(&filter).await?.pop())
+        Ok(self.ledger.transfers(&filter).await?.pop().filter(|known| states.contains(&known.state)))
     }
 
     /// The account of this month by the platform's word of this moment.

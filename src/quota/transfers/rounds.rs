@@ -2,10 +2,13 @@
 
 use super::{Order, Return, TransferError, Transfers};
 use crate::{
-    domain::{Money, TaxNo},
+    domain::{Money, Period, TaxNo},
     quota::Settings,
-    store::ledger::{Account, Transfer, Way},
+    store::ledger::{Account, Transfer, TransferState, Way},
 };
+
+/// The round that gives back what is unused.
+const MONTH_END: &str = "month_end";
 
 impl Transfers {
     /// Downloads the month's first credit, once per unit and month, when the month has none (protocol.md §4). None when
@@ -16,7 +19,8 @@ impl Transfers {
     /// See [`TransferError`].
     pub async fn month_start(&self, issuer: &TaxNo, actor: &str) -> Result<Option<Transfer>, TransferError> {
         let settings = self.settings(issuer);
-        let order = self.round(issuer, "month_start", actor);
+        let month = self.0.period();
+        let order = round(issuer, "month_start", month, actor);
         let nothing = settings.month_start_amount.is_none() && settings.month_start_share.get() == 0;
         if nothing || self.0.known(&order).await?.is_some() {
             return Ok(None);
@@ -26,10 +30,11 @@ impl Transfers {
             return Ok(None);
         }
         let amount = settings.month_start_amount.or_else(|| share(&settings, &account)).unwrap_or_default();
-        self.take(order, &account, amount).await
+        self.take(order, &account, amount, month).await
     }
 
-    /// Downloads credit when less than the low-water mark is left.
+    /// Downloads credit when less than the low-water mark is left, unless the month's unused credit was given back: that
+    /// would undo it.
     ///
     /// # Errors
     /// See [`TransferError`].
@@ -37,6 +42,11 @@ impl Transfers {
         let settings = self.settings(issuer);
         let Some(low_water) = settings.low_water else { return Ok(None) };
         self.0.bureau.ids(issuer)?;
+        let month = self.0.period();
+        let ended = round(issuer, MONTH_END, month, actor);
+        if self.0.of_origin(&ended, &[TransferState::Done, TransferState::Open]).await?.is_some() {
+            return Ok(None);
+        }
         if self.0.account(issuer).await?.available() >= low_water {
             return Ok(None);
         }
@@ -49,29 +59,32 @@ impl Transfers {
         }
         let amount = chunk(&settings, &account, short);
         let order = Order { issuer: issuer.clone(), origin: None, actor: actor.to_owned() };
-        self.take(order, &account, amount).await
+        self.take(order, &account, amount, month).await
     }
 
-    /// Returns what is unused, once per unit and month, if the unit wants that. To be called on the last day of the
-    /// month: afterwards it cannot be returned.
+    /// Returns what is unused of the month, once per unit and month, if the unit wants that. To be called on the month's
+    /// last day: afterwards it cannot be returned, and nothing is done, for the credit is that of another month.
     ///
     /// # Errors
     /// See [`TransferError`].
-    pub async fn month_end(&self, issuer: &TaxNo, actor: &str) -> Result<Option<Transfer>, TransferError> {
-        let order = self.round(issuer, "month_end", actor);
+    pub async fn month_end(
+        &self,
+        issuer: &TaxNo,
+        month: Period,
+        actor: &str,
+    ) -> Result<Option<Transfer>, TransferError> {
+        if self.0.period() != month {
+            return Ok(None);
+        }
+        let order = round(issuer, MONTH_END, month, actor);
         if !self.settings(issuer).return_unused || self.0.known(&order).await?.is_some() {
             return Ok(None);
         }
-        match self.give_back(order, Return::All).await {
+        match self.give_back_of(order, Return::All, month).await {
             Ok(transfer) => Ok(Some(transfer)),
             Err(TransferError::Field { .. }) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    fn round(&self, issuer: &TaxNo, name: &str, actor: &str) -> Order {
-        let origin = Some(format!("{name}:{}", self.0.period()));
-        Order { issuer: issuer.clone(), origin, actor: actor.to_owned() }
     }
 
     /// Downloads what the bureau has of the amount.
@@ -80,13 +93,19 @@ impl Transfers {
         order: Order,
         account: &Account,
         amount: Money,
+        month: Period,
     ) -> Result<Option<Transfer>, TransferError> {
         let amount = amount.min(account.bureau_available.unwrap_or_default());
         if amount <= Money::ZERO {
             return Ok(None);
         }
-        self.run(order, Way::Download, amount).await.map(Some)
+        self.run(order, Way::Download, amount, month).await.map(Some)
     }
+}
+
+/// What is done once per unit and month, as an order.
+fn round(issuer: &TaxNo, name: &str, month: Period, actor: &str) -> Order {
+    Order { issuer: issuer.clone(), origin: Some(format!("{name}:{month}")), actor: actor.to_owned() }
 }
 
 /// The unit's share of what the bureau has left; nothing of a total that there is not.

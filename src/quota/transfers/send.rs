@@ -3,7 +3,7 @@
 
 use super::{Calls, Desk, Order, TransferError, Transfers};
 use crate::{
-    domain::{Money, PlatformId, TaxNo},
+    domain::{Money, Period, PlatformId, TaxNo},
     leqi::{
         client::CallEnded,
         messages::{Direction, QuotaTransfer, new_serial},
@@ -35,10 +35,17 @@ pub struct Resumed {
 const PAGE: u32 = 1000;
 
 impl Transfers {
-    /// Carries out a transfer, to its end also when nobody waits for it any more.
-    pub(super) async fn run(&self, order: Order, way: Way, amount: Money) -> Result<Transfer, TransferError> {
+    /// Carries out a transfer of the month that its amount was worked out for, to its end also when nobody waits for it
+    /// any more.
+    pub(super) async fn run(
+        &self,
+        order: Order,
+        way: Way,
+        amount: Money,
+        month: Period,
+    ) -> Result<Transfer, TransferError> {
         let this = self.clone();
-        let task = tokio::spawn(async move { this.0.run(&order, way, amount).await });
+        let task = tokio::spawn(async move { this.0.run(&order, way, amount, month).await });
         task.await.unwrap_or(Err(TransferError::Store(StoreError::Panicked)))
     }
 
@@ -75,11 +82,17 @@ impl Transfers {
 }
 
 impl Desk {
-    async fn run(&self, order: &Order, way: Way, amount: Money) -> Result<Transfer, TransferError> {
+    async fn run(
+        &self,
+        order: &Order,
+        way: Way,
+        amount: Money,
+        month: Period,
+    ) -> Result<Transfer, TransferError> {
         let _seat = self.seats.take(&order.issuer).await;
         // at most one earlier transfer is open, and after it our own turn comes
         for _ in 0..2 {
-            match self.begin(order, way, amount).await? {
+            match self.begin(order, way, amount, month).await? {
                 Begun::Fresh(transfer) => return self.send(transfer).await,
                 Begun::Known(transfer) => return Ok(transfer),
                 Begun::Short { available } => {
@@ -105,7 +118,18 @@ impl Desk {
         )))
     }
 
-    async fn begin(&self, order: &Order, way: Way, amount: Money) -> Result<Begun, TransferError> {
+    async fn begin(
+        &self,
+        order: &Order,
+        way: Way,
+        amount: Money,
+        month: Period,
+    ) -> Result<Begun, TransferError> {
+        if month != self.period() {
+            // sent now, it would move credit of another month
+            let reason = format!("{month} has ended before the transfer could be sent");
+            return Err(TransferError::Platform(CallEnded::NotSent(reason)));
+        }
         let ids = self.bureau.ids(&order.issuer)?;
         let request = QuotaTransfer {
             tax_no: order.issuer.clone(),
@@ -114,7 +138,7 @@ impl Desk {
             direction: direction(way),
             amount,
         };
-        let key = AccountKey { issuer: order.issuer.clone(), period: self.period() };
+        let key = AccountKey { issuer: order.issuer.clone(), period: month };
         let keys = self.own_keys(&key, order.origin.clone());
         let (now, origin, actor) = (self.now(), order.origin.clone(), order.actor.clone());
         let decide =

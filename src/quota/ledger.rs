@@ -341,6 +341,11 @@ impl Inner {
         self.metrics.released.inc_by(count(settled.released));
         self.metrics.overdrawn.inc_by(count(settled.overdrawn.len()));
         self.metrics.late.inc_by(count(settled.late.len()));
+        self.metrics.contradicted.inc_by(count(settled.contradicted.len()));
+        for entry in &settled.contradicted {
+            tracing::error!(issuer = %entry.issuer, invoice_no = %entry.invoice_no,
+                "the platform says that an invoice failed which counts as issued; look it up there, the books keep it");
+        }
         for entry in &settled.late {
             tracing::error!(issuer = %entry.issuer, invoice_no = %entry.invoice_no,
                 "an invoice was issued after its credit had been given free; it is booked");

@@ -13,6 +13,7 @@ pub struct Metrics {
     pub(super) released: IntCounter,
     pub(super) overdrawn: IntCounter,
     pub(super) late: IntCounter,
+    pub(super) contradicted: IntCounter,
     pub(super) abandoned: IntCounterVec,
     pub(super) transfers: IntCounterVec,
     pub(super) resolved: IntCounterVec,
@@ -45,6 +46,10 @@ impl Metrics {
             late: to.counter(
                 "quota_late_invoices_total",
                 "Invoices that were issued after their credit had been given free",
+            )?,
+            contradicted: to.counter(
+                "quota_contradicted_invoices_total",
+                "Results that say of an invoice which counts as issued that it failed",
             )?,
             transfers: to.counters(
                 "quota_transfers_total",

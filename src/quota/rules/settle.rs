@@ -20,6 +20,8 @@ pub struct Settled {
     pub overdrawn: Vec<EntryKey>,
     /// Invoices issued after their credit had been given free: booked, and an alarm.
     pub late: Vec<EntryKey>,
+    /// Invoices that count as issued though their own acceptance says that they failed: an alarm, nothing is changed.
+    pub contradicted: Vec<EntryKey>,
 }
 
 /// Settles one upload of these invoices.
@@ -40,7 +42,8 @@ pub fn settle(
             }
             Settlement::AlreadyUploaded { invoice_nos, code, text } if invoice_nos.contains(invoice_no) => {
                 note(&mut entry, code, text);
-                there_already(books, entry, exchange, now, &mut settled);
+                let this = |send: &Send| send.exchange == exchange;
+                there_already(books, entry, this, Some(exchange), now, &mut settled);
             }
             Settlement::AlreadyUploaded { invoice_nos, code, text } if !invoice_nos.is_empty() => {
                 note(&mut entry, code, text);
@@ -77,9 +80,20 @@ pub fn results(
         let Some(mut entry) = entry.cloned() else { continue };
         let code = result.code.as_deref().unwrap_or_else(|| result.status.as_str());
         match &result.status {
-            InvoiceStatus::Issued | InvoiceStatus::UploadedBefore => {
+            InvoiceStatus::Issued => {
                 note(&mut entry, code, &result.message);
                 issue(books, entry, None, now, &mut settled);
+            }
+            InvoiceStatus::UploadedBefore => {
+                note(&mut entry, code, &result.message);
+                let this = |send: &Send| send.acceptance_no.as_deref() == Some(acceptance_no);
+                there_already(books, entry, this, None, now, &mut settled);
+            }
+            // of an acceptance before the one that was issued it is no news
+            InvoiceStatus::Failed if entry.state == EntryState::Issued => {
+                if entry.acceptance_no.as_deref().is_none_or(|latest| latest == acceptance_no) {
+                    settled.contradicted.push(entry.key.clone());
+                }
             }
             InvoiceStatus::Failed => {
                 note(&mut entry, code, &result.message);
@@ -119,22 +133,24 @@ fn accepted(books: &mut Books, mut entry: Entry, exchange: ExchangeId, acceptanc
     books.put_entry(entry);
 }
 
-/// The platform has the number and says so instead of taking it again. Where an accepted upload waits for its result,
-/// that one decides; else there is nothing left to ask with, and the number counts as issued.
+/// The platform has the number, from another upload than this one, and says so instead of taking it again. It says so too
+/// while it still works on the other one: where there is one without a proven outcome, its result decides. Else there is
+/// nothing left to ask with, and the number counts as issued.
 fn there_already(
     books: &mut Books,
     mut entry: Entry,
-    exchange: ExchangeId,
+    this: impl Fn(&Send) -> bool,
+    exchange: Option<ExchangeId>,
     now: Timestamp,
     settled: &mut Settled,
 ) {
-    let waits = entry.sends.iter().any(|send| send.exchange != exchange && send.acceptance_no.is_some());
+    let waits = entry.sends.iter().any(|send| !this(send));
     if entry.state == EntryState::Reserved && waits {
-        entry.sends.retain(|send| send.exchange != exchange);
+        entry.sends.retain(|send| !this(send));
         entry.updated_at = now;
         books.put_entry(entry);
     } else {
-        issue(books, entry, Some(exchange), now, settled);
+        issue(books, entry, exchange, now, settled);
     }
 }
 
@@ -154,12 +170,16 @@ fn not_taken(
     release_if_settled(books, entry, Some(exchange), now, settled);
 }
 
-/// The platform has worked on this acceptance and has not issued the number: neither this upload nor those before it
-/// were taken. Those sent after it still may be.
+/// The platform has worked on this acceptance and has not issued the number: neither this upload was taken, nor those
+/// before it that were never accepted. Those sent after it still may be, and accepted ones have results of their own.
 fn failed(books: &mut Books, mut entry: Entry, acceptance_no: &str, now: Timestamp, settled: &mut Settled) {
     let of_it = |send: &Send| send.acceptance_no.as_deref() == Some(acceptance_no);
     let Some(place) = entry.sends.iter().rposition(of_it) else { return };
-    entry.sends.drain(..=place);
+    let mut at = 0..;
+    entry.sends.retain(|send| {
+        let later = at.next().is_some_and(|at| at > place);
+        later || send.acceptance_no.as_deref().is_some_and(|other| other != acceptance_no)
+    });
     release_if_settled(books, entry, None, now, settled);
 }
 

@@ -6,6 +6,7 @@ mod model;
 mod observations;
 mod office;
 mod orders;
+mod overlaps;
 mod reconcile;
 mod reservations;
 mod service;

@@ -181,12 +181,22 @@ impl Reference {
                 let Some(sends) = self.sends.get_mut(&n) else { return };
                 let of_it = |(_, acc): &(i64, Option<String>)| acc.as_deref() == Some(acceptance_no);
                 if let Some(place) = sends.iter().rposition(of_it) {
-                    sends.drain(..=place);
+                    let later = sends.split_off(place + 1);
+                    sends.retain(|send| send.1.as_ref().is_some_and(|other| other != acceptance_no));
+                    sends.extend(later);
                 }
                 self.release(n);
             }
             InvoiceStatus::Processing | InvoiceStatus::Other(_) => {}
             InvoiceStatus::Issued | InvoiceStatus::UploadedBefore => {
+                let other = |send: &(i64, Option<String>)| send.1.as_deref() != Some(acceptance_no);
+                if *status == InvoiceStatus::UploadedBefore
+                    && let Some(sends) = self.sends.get_mut(&n)
+                    && sends.iter().any(other)
+                {
+                    sends.retain(other);
+                    return;
+                }
                 if let Some(held) = self.held.remove(&n) {
                     self.sends.remove(&n);
                     self.issued.insert(n, held);

@@ -1,5 +1,7 @@
 //! The rules as a table, so that each can be replaced by one with a bug in it: the histories must find every one.
 
+mod waiting;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -44,12 +46,20 @@ pub(super) const REAL: Rules = Rules {
 };
 
 /// Every seeded bug by name.
-pub(super) const MUTANTS: [(&str, Rules); 20] = [
+pub(super) const MUTANTS: [(&str, Rules); 22] = [
     ("a refusal releases nothing", Rules { settle: forget_release, ..REAL }),
     ("a refusal releases twice", Rules { settle: release_twice, ..REAL }),
     ("an unclear answer releases", Rules { settle: release_on_unclear, ..REAL }),
     ("an acceptance counts as issued", Rules { settle: issue_on_acceptance, ..REAL }),
     ("numbers that are there already are released", Rules { settle: release_what_is_there, ..REAL }),
+    (
+        "numbers that are there already are issued while another upload waits",
+        Rules { settle: waiting::issue_what_is_there, ..REAL },
+    ),
+    (
+        "a failure frees what an earlier acceptance holds",
+        Rules { results: waiting::fail_earlier_ones, ..REAL },
+    ),
     ("a retry reserves twice", Rules { reserve: reserve_again, ..REAL }),
     ("nothing is refused for shortage", Rules { reserve: oversell, ..REAL }),
     ("a batch reserves what fits", Rules { reserve: reserve_one_by_one, ..REAL }),
@@ -142,11 +152,16 @@ fn release_what_is_there(
     settlement: &Settlement,
     now: Timestamp,
 ) -> Settled {
-    let settlement = match settlement {
-        Settlement::AlreadyUploaded { .. } => Settlement::NotSent,
-        other => other.clone(),
+    let Settlement::AlreadyUploaded { .. } = settlement else {
+        return rules::settle(books, issuer, exchange, numbers, settlement, now);
     };
-    rules::settle(books, issuer, exchange, numbers, &settlement, now)
+    for entry in entries(books, issuer, numbers) {
+        for send in &entry.sends {
+            let number = std::slice::from_ref(&entry.key.invoice_no);
+            rules::settle(books, issuer, send.exchange, number, &Settlement::NotSent, now);
+        }
+    }
+    Settled::default()
 }
 
 fn reserve_again(books: &mut Books, upload: &Upload, now: Timestamp) -> Result<Reserved, NotReserved> {

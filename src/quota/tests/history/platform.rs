@@ -43,6 +43,12 @@ impl Platform {
         self.outside.get(&month).copied().unwrap_or_default() + issued.sum::<i64>()
     }
 
+    /// Whether it has the number: issued, or still to be worked on.
+    pub(super) fn knows(&self, n: u64) -> bool {
+        let mut pending = self.pending.iter().flat_map(|pending| &pending.papers);
+        self.issued.contains_key(&n) || pending.any(|paper| paper.n == n)
+    }
+
     pub(super) fn downloaded(&self, month: Month) -> i64 {
         self.downloaded.get(&month).copied().unwrap_or_default()
     }

@@ -108,7 +108,7 @@ impl Reference {
     /// The platform has the number already.
     pub(super) fn there_already(&mut self, n: u64, exchange: i64) {
         let Some(sends) = self.sends.get_mut(&n) else { return };
-        if self.held.contains(&n) && sends.iter().any(|send| send.0 != exchange && send.1.is_some()) {
+        if self.held.contains(&n) && sends.iter().any(|send| send.0 != exchange) {
             sends.retain(|send| send.0 != exchange);
         } else {
             self.issue(n);
@@ -117,12 +117,21 @@ impl Reference {
 
     pub(super) fn see(&mut self, acceptance_no: &str, n: u64, status: &InvoiceStatus) {
         match status {
-            InvoiceStatus::Issued | InvoiceStatus::UploadedBefore => self.issue(n),
+            InvoiceStatus::Issued => self.issue(n),
+            InvoiceStatus::UploadedBefore => {
+                let other = |send: &(i64, Option<String>)| send.1.as_deref() != Some(acceptance_no);
+                match self.sends.get_mut(&n).filter(|sends| sends.iter().any(other)) {
+                    Some(sends) if self.held.contains(&n) => sends.retain(other),
+                    _ => self.issue(n),
+                }
+            }
             InvoiceStatus::Failed => {
                 let Some(sends) = self.sends.get_mut(&n) else { return };
                 let of_it = |send: &(i64, Option<String>)| send.1.as_deref() == Some(acceptance_no);
                 let Some(place) = sends.iter().rposition(of_it) else { return };
-                sends.drain(..=place);
+                let later = sends.split_off(place + 1);
+                sends.retain(|send| send.1.as_ref().is_some_and(|other| other != acceptance_no));
+                sends.extend(later);
                 if sends.is_empty() {
                     self.held.remove(&n);
                 }

@@ -48,8 +48,7 @@ impl World {
         match fate {
             Fate::Accepted => self.accept(exchange, &acceptance_no, &numbers),
             Fate::Already => {
-                let there: Vec<u64> =
-                    numbers.iter().copied().filter(|n| self.platform.issued.contains_key(n)).collect();
+                let there: Vec<u64> = numbers.iter().copied().filter(|n| self.platform.knows(*n)).collect();
                 for n in &numbers {
                     if there.contains(n) {
                         self.reference.there_already(*n, exchange);

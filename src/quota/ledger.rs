@@ -21,7 +21,7 @@ use crate::{
     leqi::messages::QuotaBalance,
     store::{
         StoreError,
-        ledger::{Account, AccountKey, EntryKey, LedgerKeys, LedgerTable},
+        ledger::{Account, AccountKey, EntryKey, LedgerKeys, LedgerTable, OwnTransfers},
     },
 };
 
@@ -321,7 +321,8 @@ impl Inner {
     ) -> Result<Observed, StoreError> {
         let now = self.clock.now();
         let key = AccountKey { issuer: issuer.clone(), period: balance.period };
-        let keys = LedgerKeys { accounts: vec![key], ..LedgerKeys::default() };
+        let own_transfers = vec![OwnTransfers { issuer: issuer.clone(), origin: None }];
+        let keys = LedgerKeys { accounts: vec![key], own_transfers, ..LedgerKeys::default() };
         let (issuer, balance, mark) = (issuer.clone(), balance.clone(), mark.clone());
         let decide = move |books: &mut _| rules::balance(books, &issuer, &balance, &mark, now);
         let observed = run(&*self.table, keys, decide, |observed| observed).await?;

@@ -6,7 +6,7 @@ use super::{Mark, Observed, account_or_new, change};
 use crate::{
     domain::{Day, Money, PlatformId, TaxNo},
     leqi::messages::QuotaBalance,
-    store::ledger::{Account, AccountKey, Books, Cause, EventKind},
+    store::ledger::{Account, AccountKey, Books, Cause, EventKind, Transfer, Way},
 };
 
 /// What the books say now, to be kept until the answer of a query or transfer that is about to be sent.
@@ -26,7 +26,42 @@ pub fn mark(key: AccountKey, account: Option<&Account>) -> Mark {
 /// while uploads are under way: at least what was issued when the query was sent, less what red invoices may have
 /// given back since; at most what is issued and reserved now. The credit used elsewhere keeps its old figure where
 /// that lies between what the bounds leave, and else goes to the nearer end. Without uploads under way it is exact.
+///
+/// An own return that is open stays taken off when the platform has not worked on it yet: its credit must not be sold
+/// again. Whether it has, the downloaded credit tells; where something else was downloaded meanwhile too little is
+/// counted until the balance after the return's answer.
 pub fn balance(
+    books: &mut Books,
+    issuer: &TaxNo,
+    seen: &QuotaBalance,
+    mark: &Mark,
+    now: Timestamp,
+) -> Observed {
+    let under_way = |open: &&Transfer| {
+        open.way == Way::Return && open.key.period == seen.period && seen.downloaded >= open.before
+    };
+    let Some(open) = books.open_transfer(issuer).filter(under_way).cloned() else {
+        return follow(books, issuer, seen, mark, now);
+    };
+    let less = QuotaBalance {
+        downloaded: seen.downloaded.saturating_sub(open.amount),
+        unused: seen.unused.saturating_sub(open.amount),
+        ..seen.clone()
+    };
+    let observed = follow(books, issuer, &less, mark, now);
+    let Some(mut account) = books.account(&open.key).cloned() else { return observed };
+    (account.bureau_downloaded, account.bureau_unused) = (Some(seen.downloaded), Some(seen.unused));
+    if observed == Observed::Applied {
+        account.stale = true;
+        let booked = Money::ZERO.saturating_sub(open.amount);
+        books.put_transfer(Transfer { booked, epoch: account.epoch, ..open });
+    }
+    books.put_account(account, Cause { kind: EventKind::Balance, invoice_no: None, exchange: None, at: now });
+    observed
+}
+
+/// Takes the figures over as they are.
+pub(super) fn follow(
     books: &mut Books,
     issuer: &TaxNo,
     seen: &QuotaBalance,

@@ -87,6 +87,9 @@ pub fn resume_own(books: &mut Books, issuer: &TaxNo, key: &AccountKey, now: Time
 
 /// What a balance proves about an open transfer that the platform refused to repeat: downloaded credit that is what
 /// it was before the transfer, or that with it. Anything else proves nothing. The books follow the balance.
+///
+/// A download counts as refused then: its serial is never sent again, and had it been carried out, the balance would
+/// hold it. A return stays open, because its credit would be sold while it may still be taken.
 pub fn compare_transfer(
     books: &mut Books,
     serial: &str,
@@ -97,19 +100,23 @@ pub fn compare_transfer(
     let open = |transfer: &&Transfer| transfer.state == TransferState::Open;
     let begun = books.transfer(serial).filter(open)?.clone();
     let issuer = begun.key.issuer.clone();
-    if observe::balance(books, &issuer, seen, mark, now) == super::Observed::Overtaken
-        || seen.period != begun.key.period
-    {
-        return None;
-    }
     let with = begun.before.saturating_add(signed(begun.way, begun.amount));
-    let (state, booked) = if seen.downloaded == begun.before {
-        (TransferState::Refused, Money::ZERO)
+    let proven = if seen.period != begun.key.period {
+        None
     } else if seen.downloaded == with {
-        (TransferState::Done, signed(begun.way, begun.amount))
+        Some((TransferState::Done, signed(begun.way, begun.amount)))
+    } else if seen.downloaded == begun.before || begun.way == Way::Download {
+        Some((TransferState::Refused, Money::ZERO))
     } else {
+        None
+    };
+    let Some((state, booked)) = proven else {
+        observe::balance(books, &issuer, seen, mark, now);
         return None;
     };
+    if observe::follow(books, &issuer, seen, mark, now) == super::Observed::Overtaken {
+        return None;
+    }
     let epoch = account_or_new(books, &begun.key, now).epoch;
     books.put_transfer(Transfer { state, booked, epoch, at: now, ..begun });
     Some(state)

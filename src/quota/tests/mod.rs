@@ -11,6 +11,7 @@ mod reconcile;
 mod reservations;
 mod service;
 mod transfers;
+mod under_way;
 
 use jiff::Timestamp;
 

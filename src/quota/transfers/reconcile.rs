@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         StoreError,
-        ledger::{AccountKey, Entry, EntryKey, LedgerKeys},
+        ledger::{AccountKey, Entry, EntryKey, LedgerKeys, OwnTransfers},
     },
 };
 
@@ -257,7 +257,8 @@ impl Desk {
             }
         };
         let key = AccountKey { issuer: issuer.clone(), period: seen.period };
-        let keys = LedgerKeys { open_of: vec![key], ..LedgerKeys::default() };
+        let own_transfers = vec![OwnTransfers { issuer: issuer.clone(), origin: None }];
+        let keys = LedgerKeys { open_of: vec![key], own_transfers, ..LedgerKeys::default() };
         let (issuer, now) = (issuer.clone(), self.now());
         let quiet_since = before(now, QUIET);
         let decide = {

@@ -216,7 +216,7 @@ impl Desk {
         let decide = move |books: &mut _| rules::compare_transfer(books, &serial, &seen, &mark, now);
         let proven = run(&*self.ledger.0.table, keys, decide, |proven| proven).await?;
         if proven.is_none() {
-            tracing::error!(issuer = %open.key.issuer, serial = open.serial, "the platform refuses to repeat a transfer, and its balance does not tell what became of it");
+            tracing::error!(issuer = %open.key.issuer, serial = open.serial, "the platform refuses to repeat a transfer, and its balance does not tell yet what became of it; it is sent again later");
         }
         self.reread(open.clone()).await
     }

@@ -46,7 +46,7 @@ pub(super) const REAL: Rules = Rules {
 };
 
 /// Every seeded bug by name.
-pub(super) const MUTANTS: [(&str, Rules); 22] = [
+pub(super) const MUTANTS: [(&str, Rules); 23] = [
     ("a refusal releases nothing", Rules { settle: forget_release, ..REAL }),
     ("a refusal releases twice", Rules { settle: release_twice, ..REAL }),
     ("an unclear answer releases", Rules { settle: release_on_unclear, ..REAL }),
@@ -71,6 +71,7 @@ pub(super) const MUTANTS: [(&str, Rules); 22] = [
     ("uploaded before counts as failed", Rules { results: uploaded_before_fails, ..REAL }),
     ("an old answer of a balance counts", Rules { balance: ignore_mark, ..REAL }),
     ("a balance forgets what is held", Rules { balance: forget_what_is_held, ..REAL }),
+    ("a balance gives the credit of an open return free", Rules { balance: waiting::forget_return, ..REAL }),
     ("a repeated download counts twice", Rules { transfer: count_again, ..REAL }),
     ("a return is not taken off before", Rules { begin: return_later, ..REAL }),
     ("a lost transfer is sent with a new serial", Rules { resume: new_serial, ..REAL }),

@@ -57,9 +57,10 @@ pub(super) enum Step {
     Month,
     Outside(i64),
     Repeat(u64),
-    Resume(Fate),
+    /// `bool`: a balance is seen after the transfer is noted and before the platform works on it.
+    Resume(Fate, bool),
     SlowAnswer,
-    Transfer(Way, i64, Fate),
+    Transfer(Way, i64, Fate, bool),
     Upload(Vec<Paper>, Fate),
     Validity(bool),
 }
@@ -142,13 +143,13 @@ impl World {
                     self.see(&acceptance_no, &results);
                 }
             }
-            Step::Resume(fate) => self.resume(*fate),
+            Step::Resume(fate, asked) => self.resume(*fate, *asked),
             Step::SlowAnswer => {
                 if let Some((exchange, acceptance_no, numbers)) = self.slow.pop() {
                     self.accept(exchange, &acceptance_no, &numbers);
                 }
             }
-            Step::Transfer(way, amount, fate) => self.transfer(*way, *amount, *fate),
+            Step::Transfer(way, amount, fate, asked) => self.transfer(*way, *amount, *fate, *asked),
             Step::Upload(papers, fate) => self.send(papers, *fate)?,
             Step::Validity(first_half) => {
                 self.first_half[usize::from(self.month)] = *first_half;

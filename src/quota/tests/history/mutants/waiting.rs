@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{InvoiceResult, InvoiceStatus, Settled, Settlement, entries, rules};
+use super::{
+    InvoiceResult, InvoiceStatus, Mark, Observed, QuotaBalance, Settled, Settlement, entries, rules,
+};
 use crate::{
     domain::{ExchangeId, InvoiceNo, TaxNo},
-    store::ledger::{Books, Entry, Send},
+    store::ledger::{AccountKey, Books, Cause, Entry, EventKind, Send},
 };
 
 pub(super) fn issue_what_is_there(
@@ -46,4 +48,24 @@ pub(super) fn fail_earlier_ones(
         books.put_entry(Entry { sends, ..entry });
     }
     rules::results(books, issuer, acceptance_no, results, now)
+}
+
+pub(super) fn forget_return(
+    books: &mut Books,
+    issuer: &TaxNo,
+    seen: &QuotaBalance,
+    mark: &Mark,
+    now: Timestamp,
+) -> Observed {
+    let observed = rules::balance(books, issuer, seen, mark, now);
+    let key = AccountKey { issuer: issuer.clone(), period: seen.period };
+    if observed == Observed::Applied
+        && let Some(mut account) = books.account(&key).cloned()
+    {
+        account.figures.downloaded = seen.downloaded;
+        account.epoch += 1;
+        let cause = Cause { kind: EventKind::Balance, invoice_no: None, exchange: None, at: now };
+        books.put_account(account, cause);
+    }
+    observed
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl World {
-    pub(super) fn transfer(&mut self, way: Way, amount: i64, fate: Fate) {
+    pub(super) fn transfer(&mut self, way: Way, amount: i64, fate: Fate, asked: bool) {
         self.exchange += 1;
         let request = QuotaTransfer {
             tax_no: issuer(),
@@ -23,18 +23,18 @@ impl World {
         let now = self.now();
         let begun = (self.rules.begin)(&mut self.books, &request, &key(self.month), None, "test", now);
         if let Begun::Fresh(transfer) = begun {
-            self.carry_out(&transfer, fate);
+            self.carry_out(&transfer, fate, asked);
         }
     }
 
-    pub(super) fn resume(&mut self, fate: Fate) {
+    pub(super) fn resume(&mut self, fate: Fate, asked: bool) {
         let now = self.now();
         if let Some(open) = (self.rules.resume)(&mut self.books, &issuer(), &key(self.month), now) {
-            self.carry_out(&open, fate);
+            self.carry_out(&open, fate, asked);
         }
     }
 
-    pub(super) fn carry_out(&mut self, transfer: &Transfer, fate: Fate) {
+    pub(super) fn carry_out(&mut self, transfer: &Transfer, fate: Fate, asked: bool) {
         let request = QuotaTransfer {
             tax_no: issuer(),
             platform_id: transfer.platform_id.parse().unwrap(),
@@ -42,6 +42,9 @@ impl World {
             amount: transfer.amount,
             serial: transfer.serial.clone(),
         };
+        if asked {
+            self.balance();
+        }
         let arrives = matches!(fate, Fate::Accepted | Fate::Already | Fate::Slow | Fate::Lost(true));
         let done =
             arrives && self.platform.transfer(&transfer.serial, transfer.way, transfer.amount, self.month);

@@ -42,12 +42,25 @@ pub enum MessageError {
         /// `returnmsg`.
         text: String,
     },
-    /// JSON of another shape; says where.
+    /// JSON of another shape; says where, and never shows what stands there.
     #[error("not the message it should be: {0}")]
-    Shape(#[from] serde_json::Error),
+    Shape(String),
     /// JSON in which no invoice is found.
     #[error("holds no invoices")]
     NoInvoices,
+}
+
+impl From<serde_json::Error> for MessageError {
+    fn from(error: serde_json::Error) -> Self {
+        let text = error.to_string();
+        // serde quotes the value in these, which may be the whole message; others name a field
+        let quotes = ["invalid ", "unknown "].iter().any(|start| text.starts_with(start));
+        if !quotes {
+            return Self::Shape(text);
+        }
+        let (line, column) = (error.line(), error.column());
+        Self::Shape(format!("a value of another kind at line {line} column {column}"))
+    }
 }
 
 /// What every decrypted `Data` says.

@@ -246,3 +246,11 @@ proptest! {
         let _ = read_answer::<QuotaBalance>(text.as_bytes());
     }
 }
+
+#[test]
+fn an_error_never_shows_what_was_sent() {
+    for body in [r#"["secret words"]"#, r#"[{"fphm":"26440000000000000001","fpmxList":"secret words"}]"#] {
+        let error = read_invoices(body.as_bytes()).unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+}

@@ -14,6 +14,8 @@ from proxies import Proxy
 
 # What follows a round belongs to it: connections that close, the log's last batch.
 SETTLE_SECONDS = 0.3
+# A connection is idle when nothing was asked on it for so long.
+IDLE_SECONDS = 3
 
 
 @dataclass
@@ -108,6 +110,7 @@ class Meter:
             if not line.startswith(b"open"):
                 raise Failure(f"{proxy.name}: {generator.last_words()}")
             proxy.settled()
+            time.sleep(IDLE_SECONDS)
             return (proxy.process.memory_kb() - before) / connections
         finally:
             generator.popen.stdin.close()

@@ -122,7 +122,7 @@ impl Bound {
         loop {
             let accepted = tokio::select! {
                 () = shutdown.draining() => break,
-                accepted = accept(&self.socket, &room) => accepted,
+                accepted = accept(&self.socket, &room, &line.quiet) => accepted,
             };
             match accepted {
                 Ok(accepted) => {
@@ -178,11 +178,16 @@ fn close(socket: TcpListener, room: &Arc<Semaphore>) -> io::Result<Vec<Accepted>
     Ok(last)
 }
 
-async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> io::Result<Accepted> {
+async fn accept(socket: &TcpListener, room: &Arc<Semaphore>, quiet: &Quiet) -> io::Result<Accepted> {
     let permit = match Arc::clone(room).try_acquire_owned() {
         Ok(permit) => permit,
         Err(_) => {
-            tracing::warn!("the limit of connections is reached, new ones wait (max_connections)");
+            quiet.warn(|suppressed| {
+                tracing::warn!(
+                    suppressed,
+                    "the limit of connections is reached, new ones wait (max_connections)"
+                );
+            });
             Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?
         }
     };

@@ -62,6 +62,8 @@ pub(super) enum Overdue {
     Head,
     /// The connection is ended.
     Connection(Cut),
+    /// Nobody asks anything for the moment: the server's buffers can be given back.
+    Rest,
 }
 
 /// How long a connection may wait.
@@ -71,6 +73,8 @@ pub(super) struct Waiting {
     pub(super) head: Duration,
     /// For the next call.
     pub(super) idle: Duration,
+    /// For the next call until it rests, if it does.
+    pub(super) rest: Option<Duration>,
 }
 
 /// Shared by the parts of one connection.
@@ -79,11 +83,17 @@ pub(super) struct Calls {
     began: Instant,
     begun: AtomicU64,
     in_flight: AtomicUsize,
+    /// Requests whose body was not read to its end; their answers may have ended before.
+    uploading: AtomicUsize,
     /// When a call ended last, in microseconds since `began`.
     last: AtomicU64,
     /// When the head that is not complete began, in microseconds since `began`; 0 when there is none.
     head: AtomicU64,
     head_overdue: AtomicBool,
+    /// When it last began to be served, in microseconds since `began`.
+    woken: AtomicU64,
+    /// Whether bytes were written that may not have left.
+    unflushed: AtomicBool,
     /// Which call the server is given in place of one that is refused, and why.
     refused: OnceLock<(u64, Refusal)>,
     cut: OnceLock<Cut>,
@@ -99,9 +109,12 @@ impl Calls {
             began: Instant::now(),
             begun: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
+            uploading: AtomicUsize::new(0),
             last: AtomicU64::new(0),
             head: AtomicU64::new(0),
             head_overdue: AtomicBool::new(false),
+            woken: AtomicU64::new(0),
+            unflushed: AtomicBool::new(false),
             refused: OnceLock::new(),
             cut: OnceLock::new(),
             broken_off: Bucket::default(),
@@ -117,6 +130,17 @@ impl Calls {
         self.moved.notify_one();
         let refusal = self.refused.get().filter(|(at, _)| *at == number).map(|(_, refusal)| *refusal);
         (Call { calls: Arc::clone(self), client: None, answered: false }, refusal)
+    }
+
+    /// The body of a request begins.
+    pub(super) fn upload(self: &Arc<Self>) -> Uploading {
+        self.uploading.fetch_add(1, Ordering::AcqRel);
+        Uploading(Arc::clone(self))
+    }
+
+    /// Whether an answer or the rest of a request is on its way.
+    fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) > 0 || self.uploading.load(Ordering::Acquire) > 0
     }
 
     /// Waits until there has been no call for so long.
@@ -166,6 +190,18 @@ impl Calls {
         self.head_overdue.load(Ordering::Acquire)
     }
 
+    /// The connection is served from now on, until it rests again.
+    pub(super) fn woken(&self) {
+        self.woken.store(self.micros(), Ordering::Release);
+    }
+
+    /// Whether everything that was written has left.
+    pub(super) fn flushed(&self, flushed: bool) {
+        if self.unflushed.load(Ordering::Relaxed) == flushed {
+            self.unflushed.store(!flushed, Ordering::Release);
+        }
+    }
+
     /// Waits until the connection has waited too long.
     pub(super) async fn overdue(&self, waiting: Waiting) -> Overdue {
         loop {
@@ -174,7 +210,8 @@ impl Calls {
             }
             let (since, allowed, overdue) = self.waits_for(waiting);
             let deadline = self.began + Duration::from_micros(since) + allowed;
-            if deadline <= Instant::now() {
+            let now = Instant::now();
+            if deadline <= now {
                 if overdue == Overdue::Head {
                     self.head_overdue.store(true, Ordering::Release);
                     self.head_ended();
@@ -182,10 +219,16 @@ impl Calls {
                 return overdue;
             }
             tokio::select! {
-                () = sleep_until(deadline) => {}
+                // a call that ends lets the connection rest, but wakes nobody for it
+                () = sleep_until(waiting.rest.map_or(deadline, |rest| deadline.min(now + self.look_after(rest)))) => {}
                 () = self.changed.notified() => {}
             }
         }
+    }
+
+    /// When to look again whether it may rest: not often while a call takes its time.
+    fn look_after(&self, rest: Duration) -> Duration {
+        if self.is_busy() { rest.max(Duration::from_secs(1)) } else { rest }
     }
 
     fn waits_for(&self, waiting: Waiting) -> (u64, Duration, Overdue) {
@@ -194,13 +237,19 @@ impl Calls {
             return (head, waiting.head, Overdue::Head);
         }
         // what ends while this sleeps is looked at again afterwards; a head that is overdue is about to be answered
-        if self.in_flight.load(Ordering::Acquire) > 0 || self.head_is_overdue() {
+        if self.is_busy() || self.head_is_overdue() {
             return (self.micros(), waiting.idle, Overdue::Connection(Cut::Idle));
         }
         if self.begun.load(Ordering::Acquire) == 0 {
             return (0, waiting.head, Overdue::Connection(Cut::NoCall));
         }
-        (self.last.load(Ordering::Acquire), waiting.idle, Overdue::Connection(Cut::Idle))
+        let last = self.last.load(Ordering::Acquire);
+        match waiting.rest {
+            Some(rest) if rest < waiting.idle && !self.unflushed.load(Ordering::Acquire) => {
+                (last.max(self.woken.load(Ordering::Acquire)), rest, Overdue::Rest)
+            }
+            Some(_) | None => (last, waiting.idle, Overdue::Connection(Cut::Idle)),
+        }
     }
 
     fn ended(&self, answered: bool) {
@@ -229,6 +278,18 @@ pub(super) struct Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.calls.ended(self.answered);
+    }
+}
+
+/// A request whose body was not read to its end; it is when this is dropped.
+#[derive(Debug)]
+pub(super) struct Uploading(Arc<Calls>);
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        // the server still has to see the end: the connection does not rest at once
+        self.0.last.store(self.0.micros(), Ordering::Release);
+        self.0.uploading.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

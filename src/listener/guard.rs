@@ -5,6 +5,7 @@
 //! behind what the client asked before, so the refusal is answered like any call, with its envelope, and closed.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
@@ -14,8 +15,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::{Sleep, sleep},
 };
+use tokio_rustls::server::TlsStream;
 
 use super::{
     Refusal,
@@ -23,6 +26,7 @@ use super::{
     framing::{Framing, HeadLimits, Wrong},
     pace::{Pace, Progress},
 };
+use crate::tls::Ahead;
 
 /// What the server is given in place of a refused request.
 const STAND_IN: &[u8] = b"GET /refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -48,7 +52,55 @@ pub(super) struct Guard<I> {
     wrong: Option<Wrong>,
     writing: Pace,
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
+    /// Whether the server was told that there is nothing to read.
+    drained: bool,
     calls: Arc<Calls>,
+}
+
+/// A stream of which one can wait for the next byte without a buffer.
+pub(super) trait Source: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Ready when something, the end or an error too, has arrived at the socket.
+    fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether there is nothing to read that has left the socket already: what a client sends behind its handshake
+    /// may have come with it.
+    fn is_empty(&mut self) -> bool;
+}
+
+impl Source for TcpStream {
+    fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_read_ready(cx).map(drop)
+    }
+
+    fn is_empty(&mut self) -> bool {
+        true
+    }
+}
+
+impl Source for Box<TlsStream<Ahead<TcpStream>>> {
+    fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let ahead = self.get_ref().0;
+        if ahead.is_empty() { ahead.socket().poll_arrived(cx) } else { Poll::Ready(()) }
+    }
+
+    fn is_empty(&mut self) -> bool {
+        // an error is the server's to see
+        self.get_mut().1.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() == 0)
+    }
+}
+
+impl<I: Source> Guard<I> {
+    /// Finds out whether the first byte is still to come.
+    pub(super) fn begin(&mut self) {
+        self.drained = self.io.is_empty();
+    }
+
+    /// Waits until there may be something to read.
+    pub(super) async fn arrived(&self) {
+        if self.is_drained() {
+            poll_fn(|cx| self.io.poll_arrived(cx)).await;
+        }
+    }
 }
 
 impl<I> Guard<I> {
@@ -63,8 +115,21 @@ impl<I> Guard<I> {
             wrong: None,
             writing: Pace::new(progress),
             lingering: None,
+            drained: false,
             calls,
         }
+    }
+
+    /// Whether another server can go on where the one before, which left these bytes unread, has stopped: only between
+    /// two requests.
+    pub(super) fn hands_over(&mut self, unread: &[u8]) -> bool {
+        self.out.splice(self.out_at..self.out_at, unread.iter().copied());
+        self.wrong.is_none() && self.framing.as_ref().is_some_and(Framing::is_between)
+    }
+
+    /// Whether the next byte must come from the socket.
+    const fn is_drained(&self) -> bool {
+        self.drained && self.out.is_empty()
     }
 
     /// Hands out what was held.
@@ -155,7 +220,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                 continue;
             }
             let before = buf.filled().len();
-            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+            let polled = Pin::new(&mut this.io).poll_read(cx, buf);
+            this.drained = polled.is_pending();
+            ready!(polled)?;
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(()));
             }
@@ -170,6 +237,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.calls.flushed(false);
         if let Poll::Ready(Ok(bytes)) = &polled {
             self.writing.moved(*bytes);
         }
@@ -182,6 +250,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.calls.flushed(false);
         if let Poll::Ready(Ok(bytes)) = &polled {
             self.writing.moved(*bytes);
         }
@@ -194,11 +263,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.calls.flushed(matches!(polled, Poll::Ready(Ok(()))));
         self.stalled(polled, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // whoever is being closed is not served again
+        this.calls.flushed(false);
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             if this.wrong.is_none() {

@@ -4,36 +4,66 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as HttpBody;
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulConnection};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::AsyncWriteExt,
+    net::TcpStream,
     time::{sleep, timeout},
 };
+
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Body, ListenerMetrics, Peer, Refusal,
     bound::Accepted,
-    calls::{Answer, Calls, Cut, Overdue},
+    calls::{Answer, Calls, Cut, Overdue, Waiting},
     clients::{Clients, Seat},
-    guard::Guard,
+    guard::{Guard, Source},
     metrics::Gauge,
     peer, proxy_protocol,
     quiet::Quiet,
     terms::Terms,
 };
-use crate::shutdown::{Phase, Shutdown};
+use crate::{
+    shutdown::{Phase, Shutdown},
+    tls::Ahead,
+};
 
 /// How long the last bytes of a connection that is ended may take.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A connection without a call rests after so long. Waking it costs a few microseconds, and keeping its server longer
+/// would cost memory for each of many connections that came at the same time.
+const REST: Duration = Duration::from_millis(100);
+
+/// What became of a connection that was served.
+enum Ran<E> {
+    Ended(Result<(), E>),
+    /// Nothing is asked for the moment.
+    Resting,
+}
+
+/// Why a connection is not served on.
+enum Stop {
+    /// The drain has begun, and nothing speaks against closing it.
+    Farewell,
+    /// The drain has taken too long.
+    Deadline,
+    Overdue(Overdue),
+}
 
 /// What the connections of one listener share.
 pub(super) struct Line<H> {
@@ -76,7 +106,9 @@ where
             return self.refused("client_connections", peer.address, &why, began);
         };
         let Some(acceptor) = &terms.tls else { return self.serve(stream, peer, seat, &terms, false).await };
-        match timeout(terms.config.handshake_timeout, acceptor.accept(stream)).await {
+        // boxed, and its outcome too: handshakes are over soon, and most of a connection's life is spent at rest
+        let shaken = Box::pin(timeout(terms.config.handshake_timeout, shake_hands(acceptor, stream))).await;
+        match shaken {
             Ok(Ok(stream)) => {
                 let (_, connection) = stream.get_ref();
                 let http2 = connection.alpn_protocol() == Some(b"h2");
@@ -92,30 +124,90 @@ where
         }
     }
 
-    async fn serve<I>(self: &Arc<Self>, io: I, peer: Peer, seat: Seat, terms: &Terms, http2: bool)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn serve<I: Source>(self: &Arc<Self>, io: I, peer: Peer, seat: Seat, terms: &Terms, http2: bool) {
         let client = peer.address;
         let calls = Calls::new();
         let heads = (!http2).then_some(terms.heads);
-        let io = TokioIo::new(Guard::new(io, heads, terms.progress, Arc::clone(&calls)));
+        let guard = Guard::new(io, heads, terms.progress, Arc::clone(&calls));
         let (line, of_connection, progress) = (Arc::clone(self), Arc::clone(&calls), terms.progress);
         let service = service_fn(move |request: Request<Incoming>| {
-            let request = request.map(|body| Body::new(body, progress));
+            let request = request.map(|body| Body::new(body, progress, &of_connection));
             line.call(&of_connection, &seat, &peer, request)
         });
-        // boxed, so that the many connections of HTTP/1 do not pay for the size of the other
         let ended = if http2 {
-            Box::pin(self.run(terms.http2.serve_connection(io, service), &calls, terms, http2)).await
+            let connection = terms.http2.serve_connection(TokioIo::new(guard), service);
+            Box::pin(self.http2(connection, &calls, terms)).await
         } else {
-            self.run(terms.http1.serve_connection(io, service), &calls, terms, http2).await
+            self.http1(guard, service, &calls, terms).await
         };
         if let Some(cut) = calls.reason() {
             self.cut(cut, client);
         }
         if let Err(error) = ended {
             tracing::debug!(%error, client = %client, "a client's connection ended with an error");
+        }
+    }
+
+    /// Serves a connection of HTTP/1. It has a server, which is most of what a connection costs in memory, only while
+    /// it is used: many systems open a connection for each worker and ask something once in a while.
+    async fn http1<I, S>(
+        &self,
+        mut guard: Guard<I>,
+        mut service: S,
+        calls: &Calls,
+        terms: &Terms,
+    ) -> Result<(), hyper::Error>
+    where
+        I: Source,
+        S: Service<Request<Incoming>, Response = Response<Answer<B>>, Error = Infallible> + Unpin,
+    {
+        guard.begin();
+        let waiting = Waiting { rest: Some(REST), ..terms.waiting };
+        while self.is_asked(&guard, calls, terms).await {
+            calls.woken();
+            let mut connection = Box::new(terms.http1.serve_connection(TokioIo::new(guard), service));
+            // both boxed, so that they take nothing while the connection rests
+            match Box::pin(self.run(Pin::new(&mut *connection), calls, terms, waiting)).await {
+                Ran::Ended(ended) => return ended,
+                Ran::Resting => {}
+            }
+            let parts = connection.into_parts();
+            (guard, service) = (parts.io.into_inner(), parts.service);
+            if !guard.hands_over(&parts.read_buf) {
+                break;
+            }
+        }
+        // the client may be gone already
+        let _ = timeout(FAREWELL, guard.shutdown()).await;
+        Ok(())
+    }
+
+    /// Waits for what a client that rests asks next; false when the connection is to be closed instead.
+    async fn is_asked<I: Source>(&self, guard: &Guard<I>, calls: &Calls, terms: &Terms) -> bool {
+        tokio::select! {
+            biased;
+            () = guard.arrived() => true,
+            () = self.farewell(calls, terms.config.drain_idle, false) => false,
+            () = self.deadline(terms.config.drain_timeout) => false,
+            overdue = calls.overdue(terms.waiting) => {
+                if let Overdue::Connection(cut) = overdue {
+                    calls.cut(cut);
+                }
+                false
+            }
+        }
+    }
+
+    /// A connection of HTTP/2, from which the server is not taken away.
+    async fn http2<C: GracefulConnection>(
+        &self,
+        connection: C,
+        calls: &Calls,
+        terms: &Terms,
+    ) -> Result<(), C::Error> {
+        match self.run(pin!(connection), calls, terms, terms.waiting).await {
+            Ran::Ended(ended) => ended,
+            Ran::Resting => Ok(()),
         }
     }
 
@@ -149,24 +241,35 @@ where
         }
     }
 
-    /// Serves a connection until it ends, is drained, or has waited too long.
-    async fn run<C>(&self, connection: C, calls: &Calls, terms: &Terms, http2: bool) -> Result<(), C::Error>
-    where
-        C: GracefulConnection,
-    {
-        let mut connection = pin!(connection);
-        let mut farewell = pin!(self.farewell(calls, terms.config.drain_idle, http2));
-        let mut deadline = pin!(self.deadline(terms.config.drain_timeout));
+    /// Serves a connection until it ends, is drained, rests, or has waited too long.
+    async fn run<C: GracefulConnection>(
+        &self,
+        mut connection: Pin<&mut C>,
+        calls: &Calls,
+        terms: &Terms,
+        waiting: Waiting,
+    ) -> Ran<C::Error> {
+        let http2 = waiting.rest.is_none();
+        let farewell = self.farewell(calls, terms.config.drain_idle, http2).map(|()| Stop::Farewell);
+        let deadline = self.deadline(terms.config.drain_timeout).map(|()| Stop::Deadline);
+        let overdue = || calls.overdue(waiting).map(Stop::Overdue).boxed();
+        // each of them is polled only when it is woken, not whenever the connection is
+        let mut watch: FuturesUnordered<_> =
+            [farewell.boxed(), deadline.boxed(), overdue()].into_iter().collect();
         loop {
             tokio::select! {
-                ended = connection.as_mut() => return ended,
-                () = deadline.as_mut() => return Ok(()),
-                () = farewell.as_mut() => break,
-                overdue = calls.overdue(terms.waiting) => match overdue {
+                biased;
+                ended = connection.as_mut() => return Ran::Ended(ended),
+                Some(stop) = watch.next() => match stop {
+                    Stop::Deadline => return Ran::Ended(Ok(())),
+                    Stop::Farewell => break,
                     // the guard sees to it when it is asked next, which is at once
-                    Overdue::Head => {}
-                    Overdue::Connection(Cut::Resets | Cut::SlowReader) => return Ok(()),
-                    Overdue::Connection(cut @ (Cut::Idle | Cut::NoCall)) => {
+                    Stop::Overdue(Overdue::Head) => watch.push(overdue()),
+                    Stop::Overdue(Overdue::Rest) => return Ran::Resting,
+                    Stop::Overdue(Overdue::Connection(Cut::Resets | Cut::SlowReader)) => {
+                        return Ran::Ended(Ok(()));
+                    }
+                    Stop::Overdue(Overdue::Connection(cut @ (Cut::Idle | Cut::NoCall))) => {
                         calls.cut(cut);
                         break;
                     }
@@ -175,14 +278,16 @@ where
         }
         connection.as_mut().graceful_shutdown();
         let last = async {
-            if calls.reason().is_none() {
-                return deadline.await;
+            if calls.reason().is_some() {
+                return sleep(FAREWELL).await;
             }
-            sleep(FAREWELL).await;
+            while let Some(stop) = watch.next().await
+                && !matches!(stop, Stop::Deadline)
+            {}
         };
         tokio::select! {
-            ended = connection => ended,
-            () = last => Ok(()),
+            ended = connection => Ran::Ended(ended),
+            () = last => Ran::Ended(Ok(())),
         }
     }
 
@@ -245,6 +350,13 @@ where
         tracing::error!(%error, listener = %self.address, "accepting connections failed, trying again in 100 ms; is the limit of open files (ulimit -n) too low?");
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+async fn shake_hands(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+) -> io::Result<Box<TlsStream<Ahead<TcpStream>>>> {
+    acceptor.accept(Ahead::new(stream)).await.map(Box::new)
 }
 
 /// Errors of the connection that was about to be accepted (accept(2)); the next one may be fine.

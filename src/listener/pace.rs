@@ -4,6 +4,7 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,6 +13,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
+
+use super::calls::{Calls, Uploading};
 
 /// In any such time spent waiting for the peer, so many bytes must move.
 #[derive(Clone, Copy, Debug)]
@@ -94,11 +97,14 @@ pub struct Body {
     inner: Incoming,
     pace: Pace,
     expired: bool,
+    /// Until its end was read.
+    uploading: Option<Uploading>,
 }
 
 impl Body {
-    pub(super) const fn new(inner: Incoming, progress: Progress) -> Self {
-        Self { inner, pace: Pace::new(progress), expired: false }
+    pub(super) fn new(inner: Incoming, progress: Progress, calls: &Arc<Calls>) -> Self {
+        let uploading = (!inner.is_end_stream()).then(|| calls.upload());
+        Self { inner, pace: Pace::new(progress), expired: false, uploading }
     }
 }
 
@@ -117,6 +123,9 @@ impl HttpBody for Body {
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
             this.pace.moved(bytes.unwrap_or(0));
+            if !matches!(frame, Some(Ok(_))) || this.inner.is_end_stream() {
+                this.uploading = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         ready!(this.pace.poll_expired(cx));

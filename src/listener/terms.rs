@@ -32,7 +32,7 @@ impl Terms {
             tls: config.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(tls.config()))),
             heads: HeadLimits { bytes: config.max_head, headers: config.max_headers },
             progress: Progress::new(config.body_timeout, config.min_rate),
-            waiting: Waiting { head: config.header_timeout, idle: config.idle_timeout },
+            waiting: Waiting { head: config.header_timeout, idle: config.idle_timeout, rest: None },
             http1: http1(&config),
             http2: http2(&config),
             config,

@@ -3,6 +3,7 @@
 //!
 //! Nothing here opens a socket; `listener` and `upstream` do.
 
+pub mod ahead;
 pub mod authority;
 pub mod certificate;
 pub mod client;
@@ -18,6 +19,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use rustls::crypto::CryptoProvider;
 
+pub use ahead::Ahead;
 pub use authority::{Authority, IssuedCertificate};
 pub use client::{ClientSettings, Verify, client_config};
 pub use connector::{Backend, Connector, OpenSslSettings, Session, TlsStream};

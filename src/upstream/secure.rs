@@ -7,13 +7,13 @@ use tokio::time::timeout;
 use url::Host;
 
 use super::{Config, Phase, UpstreamError, base_url, error::Failure, io::CountedSocket, metrics::OfUpstream};
-use crate::tls::{Connector, HandshakeError, TlsStream};
+use crate::tls::{Ahead, Connector, HandshakeError, TlsStream};
 
 /// A stream on which HTTP can begin.
 #[derive(Debug)]
 pub(super) enum Stream {
     Plain(CountedSocket),
-    Tls(TlsStream<CountedSocket>),
+    Tls(TlsStream<Ahead<CountedSocket>>),
 }
 
 /// How streams of one upstream are secured.
@@ -55,7 +55,7 @@ impl Secure {
 
     pub(super) async fn handshake(&self, socket: CountedSocket) -> Result<Stream, Failure> {
         let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(socket)) };
-        match timeout(self.limit, connector.connect(name.clone(), socket)).await {
+        match timeout(self.limit, connector.connect(name.clone(), Ahead::new(socket))).await {
             Ok(Ok(stream)) => Ok(Stream::Tls(stream)),
             Ok(Err(error)) => Err(self.failed(error)),
             Err(_) => Err(Failure::too_slow(Phase::Tls, self.limit)),

@@ -71,6 +71,10 @@ impl Line {
         Self { address, metrics, trigger, serving, begun, let_go }
     }
 
+    pub(crate) fn drain(&self) {
+        self.trigger.escalate();
+    }
+
     pub(crate) async fn begun(&self, calls: usize) {
         eventually("the call is being handled", || async { self.begun.load(Ordering::SeqCst) == calls })
             .await;

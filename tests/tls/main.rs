@@ -11,6 +11,7 @@ mod listening;
 mod names;
 mod platform;
 mod pool;
+mod resting;
 mod trust;
 
 use std::{future::Future, time::Duration};

@@ -67,6 +67,11 @@ impl Framing {
         self.heads
     }
 
+    /// Whether what comes next is a head, as far as it was looked at.
+    pub(super) const fn is_between(&self) -> bool {
+        matches!(self.state, State::Head(_))
+    }
+
     /// Whether the whole of so many bytes belongs to a body.
     pub(super) fn skips(&mut self, bytes: usize) -> bool {
         let State::Length(left) = &mut self.state else { return false };

@@ -100,7 +100,8 @@ async fn reserve_and_tell(ledger: &Ledger, n: u64) {
     };
     let exchange = ExchangeId::from_number(i64::try_from(n).unwrap() + 1);
     let (issuer, claims) = (issuer(), vec![claim]);
-    let upload = Upload { exchange, issuer, mode: Mode::Enforce, claims, allowance_returns: false };
+    let upload =
+        Upload { exchange, issuer, mode: Mode::Enforce, claims, allowance_returns: false, intent: None };
     let mut reservation = ledger.reserve(&upload, &Bureau).await.unwrap();
     reservation.sending();
     let mut out = std::io::stdout().lock();

@@ -207,6 +207,7 @@ impl Case {
             mode: Mode::Enforce,
             claims: vec![claim],
             allowance_returns: false,
+            intent: None,
         })
     }
 

@@ -245,12 +245,16 @@ impl Exchange {
             End::Whole => (State::Complete, Outcome::Forwarded),
             End::SourceFailed => (State::Aborted, Outcome::Aborted),
         };
-        let mut record = self.close(Decision::Forwarded, state, outcome)?;
+        let (record, tally) = self.close(Decision::Forwarded, state, outcome);
+        let mut record = record?;
         if !record.class.changes_platform() {
             record = self.proxy.services.log.try_enqueue(record)?;
         }
         let proxy = Arc::clone(&self.proxy);
-        Some(Box::pin(async move { proxy.store(record).await }))
+        Some(Box::pin(async move {
+            proxy.store(record).await;
+            drop(tally);
+        }))
     }
 
     /// Finishes with an answer of the gateway's own and gives it; done when its record is committed, or for reads
@@ -265,9 +269,11 @@ impl Exchange {
         proxy.metrics.answered_itself(error.code());
         self.requested_by_now();
         self.answered_with(&error, &response, body);
-        if let Some(record) = self.close(decision, State::Complete, outcome) {
+        let (record, tally) = self.close(decision, State::Complete, outcome);
+        if let Some(record) = record {
             proxy.store(record).await;
         }
+        drop(tally);
         response
     }
 
@@ -293,20 +299,45 @@ impl Exchange {
         }
     }
 
-    /// Counts the call and takes its record out with the last fields filled in, if it leaves one.
-    fn close(&mut self, decision: Decision, state: State, outcome: Outcome) -> Option<Box<Record>> {
+    /// Takes the record out with the last fields filled in, if the call leaves one. The call is counted when the tally
+    /// is dropped, which is to be when everything that belongs to it is committed.
+    fn close(&mut self, decision: Decision, state: State, outcome: Outcome) -> (Option<Box<Record>>, Tally) {
         self.finished = true;
-        let total = micros(self.opened);
-        let gateway = total.saturating_sub(self.upstream_us.unwrap_or(0));
-        self.proxy.metrics.in_flight.dec();
-        self.proxy.metrics.finished(self.class, outcome, self.upstream_us, gateway);
-        let mut record = self.record.take()?;
-        record.finished_at = Some(self.proxy.services.clock.now());
-        record.decision = decision;
-        record.state = state;
-        record.upstream_us = self.upstream_us;
-        record.gateway_us = Some(gateway);
-        Some(record)
+        let (proxy, class) = (Arc::clone(&self.proxy), self.class);
+        let tally = Tally { proxy, class, outcome, upstream_us: self.upstream_us, opened: self.opened };
+        let record = self.record.take().map(|mut record| {
+            record.finished_at = Some(self.proxy.services.clock.now());
+            record.decision = decision;
+            record.state = state;
+            record.upstream_us = self.upstream_us;
+            record.gateway_us = Some(tally.gateway_us());
+            record
+        });
+        (record, tally)
+    }
+}
+
+/// A call that is over but for what is being committed of it; it is counted when this is dropped.
+struct Tally {
+    proxy: Arc<Proxy>,
+    class: ServiceClass,
+    outcome: Outcome,
+    upstream_us: Option<u64>,
+    opened: Instant,
+}
+
+impl Tally {
+    /// What the gateway has added until now.
+    fn gateway_us(&self) -> u64 {
+        micros(self.opened).saturating_sub(self.upstream_us.unwrap_or(0))
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let metrics = &self.proxy.metrics;
+        metrics.in_flight.dec();
+        metrics.finished(self.class, self.outcome, self.upstream_us, self.gateway_us());
     }
 }
 
@@ -325,7 +356,8 @@ impl Drop for Exchange {
             self.change(|record| record.decision_code = Some(code.to_owned()));
             Decision::Refused
         };
-        if let Some(record) = self.close(decision, State::Aborted, Outcome::Aborted) {
+        let (record, _tally) = self.close(decision, State::Aborted, Outcome::Aborted);
+        if let Some(record) = record {
             let proxy = Arc::clone(&self.proxy);
             self.proxy.tasks.spawn(async move { proxy.enqueue(record).await });
         }

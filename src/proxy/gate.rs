@@ -100,10 +100,38 @@ impl Proxy {
             Err(error) => Err(GatewayError::BodyUnreadable(error.to_string())),
         };
         match upload {
-            Ok(upload) => self.reserve(upload).await.map(Some),
+            Ok(upload) => self.reserve_with_intent(exchange, upload).await.map(Some),
             Err(error) if mode == Mode::Observe => Ok(self.unchecked(exchange, &error.to_string())),
             Err(error) => Err(error),
         }
+    }
+
+    /// Commits the reservation together with the intent: neither is there without the other.
+    async fn reserve_with_intent(
+        &self,
+        exchange: &mut Exchange,
+        mut upload: Upload,
+    ) -> Result<Reservation, GatewayError> {
+        let log = &self.services.log;
+        upload.intent = exchange.record_mut().map(|record| log.intent_beside(record));
+        let reservation = self.reserve(upload).await?;
+        exchange.change(|record| log.intent_committed(record));
+        Ok(reservation)
+    }
+
+    /// Commits the intent of a call that changes something, before its first byte goes out (design.md §3); once.
+    ///
+    /// # Errors
+    /// When the store fails: nothing may be sent.
+    pub(super) async fn store_intent(&self, exchange: &mut Exchange) -> Result<(), GatewayError> {
+        let Some(record) = exchange
+            .record_mut()
+            .filter(|record| record.class.changes_platform() && !record.intent_committed)
+        else {
+            return Ok(());
+        };
+        let stored = self.services.log.intent(record).await;
+        stored.map_err(|error| GatewayError::StoreDown(error.to_string()))
     }
 
     async fn reserve(&self, upload: Upload) -> Result<Reservation, GatewayError> {
@@ -209,5 +237,12 @@ fn upload(
             unit: unit.tax_no.to_string(),
         });
     }
-    Ok(Upload { exchange: exchange.id(), issuer, mode: mode_of(unit), claims, allowance_returns: false })
+    Ok(Upload {
+        exchange: exchange.id(),
+        issuer,
+        mode: mode_of(unit),
+        claims,
+        allowance_returns: false,
+        intent: None,
+    })
 }

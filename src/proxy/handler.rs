@@ -178,10 +178,15 @@ impl Proxy {
             Read::Whole(bytes) => {
                 exchange
                     .received(Captured::whole(&bytes, self.services.log.body_limit()), passed.key.as_ref());
-                self.settle_answer(&mut exchange, call, passed, &head, &bytes).await;
-                if let Some(rest) = exchange.finish_forwarded(End::Whole) {
-                    rest.await;
-                }
+                let verdict = Self::judge(&mut exchange, call, passed.key.as_ref(), &head, &bytes);
+                let unit = self.unit_of(&exchange);
+                let recorded = async {
+                    if let Some(rest) = exchange.finish_forwarded(End::Whole) {
+                        rest.await;
+                    }
+                };
+                // handed in together they share a commit
+                tokio::join!(self.settle_answer(unit, call, passed, verdict), recorded);
                 forward::client_response(call, head, forward::full(bytes))
             }
             Read::Large(body) => {
@@ -197,15 +202,6 @@ impl Proxy {
                 exchange.finish_with(forward::broken(&error)).await
             }
         }
-    }
-
-    /// Commits the intent of a call that changes something, before its first byte goes out (design.md §3).
-    async fn store_intent(&self, exchange: &mut Exchange) -> Result<(), GatewayError> {
-        let Some(record) = exchange.record_mut().filter(|record| record.class.changes_platform()) else {
-            return Ok(());
-        };
-        let stored = self.services.log.intent(record).await;
-        stored.map_err(|error| GatewayError::StoreDown(error.to_string()))
     }
 }
 

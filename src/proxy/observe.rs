@@ -1,6 +1,8 @@
 //! What an answer proves goes into the books: the reservation is settled on evidence only, and quota queries,
 //! transfers, results and confirmations that pass are watched (design.md §3).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::response;
 
@@ -8,7 +10,7 @@ use super::{Call, Proxy, exchange::Exchange, gate::Passed, headers};
 use crate::{
     domain::ServiceClass,
     leqi::{
-        self, Verdict,
+        self, Sm4Key, Verdict,
         messages::{
             self, QuotaBalance, QuotaRequest, QuotaTransfer, QuotaTransferAnswer, QuotaValidity,
             QuotaValidityAnswer,
@@ -17,6 +19,7 @@ use crate::{
     quota::{Mark, Reservation, Settlement},
     request_log::extract,
     store::StoreError,
+    unit::Unit,
 };
 
 impl Proxy {
@@ -35,37 +38,47 @@ impl Proxy {
 
     /// The call was sent and got no answer that can be read: that proves nothing.
     pub(super) async fn settle_unclear(&self, exchange: &Exchange, call: &Call, passed: Passed) {
-        self.settle(passed.reservation, Settlement::Unclear).await;
-        if call.is_production()
-            && let Some(decoded) = &passed.decoded
-        {
-            let unclear = Verdict::Unclear { reason: "no answer was read" };
-            self.watch(exchange, call, &decoded.json, passed.mark.as_ref(), &unclear).await;
-        }
+        let unclear = Verdict::Unclear { reason: "no answer was read" };
+        self.settle_answer(self.unit_of(exchange), call, passed, unclear).await;
     }
 
-    /// The platform answered.
-    pub(super) async fn settle_answer(
-        &self,
+    /// What the platform's answer proves.
+    pub(super) fn judge(
         exchange: &mut Exchange,
         call: &Call,
-        passed: Passed,
+        key: Option<&Sm4Key>,
         head: &response::Parts,
         bytes: &Bytes,
-    ) {
+    ) -> Verdict {
         let verdict = match extract::unpacked(&headers::for_log(&head.headers), bytes) {
-            Ok(plain) => leqi::judge(head.status.as_u16(), &plain, passed.key.as_ref()),
+            Ok(plain) => leqi::judge(head.status.as_u16(), &plain, key),
             Err(_) => Verdict::Unclear { reason: "the compressed answer cannot be read" },
         };
         if let Verdict::Unclear { reason } = &verdict
             && call.class().changes_platform()
-            && passed.key.is_some()
+            && key.is_some()
         {
             exchange.noted(&format!("outcome unclear: {reason}"));
         }
+        verdict
+    }
+
+    /// The unit that the call is for, if it is known.
+    pub(super) fn unit_of(&self, exchange: &Exchange) -> Option<Arc<Unit>> {
+        self.services.registry.by_platform_id(exchange.using_id())
+    }
+
+    /// Books what the verdict proves for the unit.
+    pub(super) async fn settle_answer(
+        &self,
+        unit: Option<Arc<Unit>>,
+        call: &Call,
+        passed: Passed,
+        verdict: Verdict,
+    ) {
         self.settle(passed.reservation, Settlement::from(&verdict)).await;
         if let Some(decoded) = passed.decoded.as_ref().filter(|_| call.is_production()) {
-            self.watch(exchange, call, &decoded.json, passed.mark.as_ref(), &verdict).await;
+            self.watch(unit, call, &decoded.json, passed.mark.as_ref(), &verdict).await;
         }
     }
 
@@ -80,14 +93,14 @@ impl Proxy {
     /// Feeds the books with a call that passed; `request` is its decoded JSON.
     async fn watch(
         &self,
-        exchange: &Exchange,
+        unit: Option<Arc<Unit>>,
         call: &Call,
         request: &[u8],
         mark: Option<&Mark>,
         verdict: &Verdict,
     ) {
         let watched = match call.class() {
-            ServiceClass::IssueResult => self.watch_results(exchange, request, verdict).await,
+            ServiceClass::IssueResult => self.watch_results(unit, request, verdict).await,
             ServiceClass::QuotaQuery => self.watch_balance(request, mark, verdict).await,
             ServiceClass::QuotaTransfer => self.watch_transfer(request, mark, verdict).await,
             ServiceClass::QuotaValidity => self.watch_validity(request, verdict).await,
@@ -110,7 +123,7 @@ impl Proxy {
 
     async fn watch_results(
         &self,
-        exchange: &Exchange,
+        unit: Option<Arc<Unit>>,
         request: &[u8],
         verdict: &Verdict,
     ) -> Result<(), StoreError> {
@@ -121,7 +134,6 @@ impl Proxy {
         ) else {
             return Ok(());
         };
-        let unit = self.services.registry.by_platform_id(exchange.using_id());
         let issuer = unit.as_ref().map(|unit| &unit.tax_no);
         self.services.ledger.observe_results(issuer, &asked.acceptance_no, &answer.results).await.map(drop)
     }

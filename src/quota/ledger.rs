@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use super::{
     Metrics, Refusal, Reservation,
     evidence::Evidence,
-    job::run,
+    job::{Beside, run, run_with},
     rules::{self, Mark, Mode, NotReserved, Observed, Reserved, Settled, Settlement, Upload},
     sync::{Flights, QuotaSource, SyncError},
 };
@@ -259,8 +259,11 @@ impl Inner {
         }
         let (now, upload) = (self.clock.now(), upload.clone());
         let keys = upload.keys();
+        let intent = upload.intent.clone();
+        let beside = intent.map(|record| Beside { record, when: Result::<Reserved, NotReserved>::is_ok });
         let decide = move |books: &mut _| rules::reserve(books, &upload, now);
-        run(&*self.table, keys, decide, move |decided: Result<_, _>| decided.map(reservation)).await
+        let made = move |decided: Result<_, _>| decided.map(reservation);
+        run_with(&*self.table, keys, beside, decide, made).await
     }
 
     pub(super) async fn settle(

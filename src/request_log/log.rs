@@ -92,10 +92,21 @@ impl RequestLog {
     pub async fn intent(&self, record: &mut Record) -> Result<(), LogError> {
         self.prepare(record);
         self.table.write(Arc::from([record.clone()])).await?;
+        self.intent_committed(record);
+        Ok(())
+    }
+
+    /// The record of a call that is about to be sent, for whoever commits it together with something else.
+    pub fn intent_beside(&self, record: &mut Record) -> Arc<Record> {
+        self.prepare(record);
+        Arc::new(record.clone())
+    }
+
+    /// Notes that the intent was committed.
+    pub fn intent_committed(&self, record: &mut Record) {
         // a body that is not read yet comes with the outcome
         record.intent_committed = record.request_sha256.is_some();
         self.metrics.committed.inc();
-        Ok(())
     }
 
     /// Commits the record of a finished exchange. For calls that change something at the platform the answer goes to

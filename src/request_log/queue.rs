@@ -18,6 +18,10 @@ use crate::store::{StoreError, exchanges::ExchangeTable};
 const UNIT: usize = 1024;
 /// The first and the longest pause before a failed write is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// A write costs as much as some tens of records: when fewer wait, others are waited for, but not long.
+const WORTH: usize = 32;
+/// For so long.
+const GATHER: Duration = Duration::from_millis(20);
 /// Tries of a record that the store refuses while it takes others.
 const TRIES: u32 = 3;
 
@@ -127,6 +131,17 @@ impl Worker {
     async fn run(self, mut receiver: mpsc::UnboundedReceiver<Queued>) {
         let mut waiting = Vec::with_capacity(self.batch);
         while receiver.recv_many(&mut waiting, self.batch).await > 0 {
+            if waiting.len() < WORTH.min(self.batch) {
+                tokio::select! {
+                    () = tokio::time::sleep(GATHER) => {}
+                    () = self.closing.cancelled() => {}
+                }
+                while waiting.len() < self.batch
+                    && let Ok(queued) = receiver.try_recv()
+                {
+                    waiting.push(queued);
+                }
+            }
             let (records, permits): (Vec<_>, Vec<_>) =
                 waiting.drain(..).map(|(record, permit)| (*record, permit)).unzip();
             self.write(records.into()).await;

@@ -51,6 +51,7 @@ async fn upload(api: &Api, number: u64, fen: i64) {
             allowance: false,
         }],
         allowance_returns: false,
+        intent: None,
     };
     let reservation = api.state.ledger.reserve(&upload, &Bureau(api.state.clock.clone())).await.unwrap();
     let settlement = Settlement::Accepted { acceptance_no: Some("sl1".into()) };

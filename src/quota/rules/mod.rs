@@ -9,6 +9,8 @@ mod reserve;
 mod settle;
 mod transfer;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 pub(super) use self::transfer::transfer_key;
@@ -23,7 +25,7 @@ pub use self::{
 use super::Claim;
 use crate::{
     domain::{ExchangeId, InvoiceNo, Money, TaxNo},
-    store::ledger::{Account, AccountKey, Books, Cause, Entry, EntryKey, EventKind},
+    store::ledger::{Account, AccountKey, Books, Cause, Entry, EntryKey, EventKind, Intent},
 };
 
 /// How strict the gate is with a unit.
@@ -52,6 +54,8 @@ pub struct Upload {
     pub claims: Vec<Claim>,
     /// Whether red invoices for sales allowances (销售折让) give credit back (protocol.md §4).
     pub allowance_returns: bool,
+    /// The record of its call, which is committed together with the reservation: what is held is about to be sent.
+    pub intent: Option<Arc<Intent>>,
 }
 
 /// What became of an upload that holds credit.

@@ -125,6 +125,7 @@ impl Desk {
             mode: self.mode,
             claims: claims.to_vec(),
             allowance_returns: true,
+            intent: None,
         };
         rules::reserve(&mut self.books, &upload, now())
     }

@@ -88,6 +88,7 @@ pub(super) fn upload(exchange: i64, claims: Vec<Claim>) -> Upload {
         mode: Mode::Enforce,
         claims,
         allowance_returns: true,
+        intent: None,
     }
 }
 

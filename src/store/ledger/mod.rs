@@ -7,6 +7,8 @@ mod books;
 mod rows;
 mod transfer;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
 pub use self::{
@@ -15,6 +17,8 @@ pub use self::{
     transfer::{OwnTransfers, Transfer, TransferFilter, TransferState, Way},
 };
 use super::StoreError;
+/// The record of a call, committed with the change that lets it leave.
+pub use super::exchanges::Record as Intent;
 use jiff::Timestamp;
 
 use crate::domain::{ExchangeId, InvoiceNo, Period, PlatformId, TaxNo, Totals};
@@ -27,6 +31,16 @@ pub trait LedgerJob: std::marker::Send {
     /// Decides and changes the books. Called again, on freshly loaded rows, when the transaction failed: it must not
     /// keep anything of the first time.
     fn decide(&mut self, books: &mut Books);
+
+    /// The exchange of the record that may come with the decision.
+    fn announces(&self) -> Option<ExchangeId> {
+        None
+    }
+
+    /// What is to be committed to the request log together with what was decided, if anything.
+    fn record(&self) -> Option<Arc<Intent>> {
+        None
+    }
 
     /// Called once, after the commit or when it failed for good. Not called when the store is closed.
     fn finish(self: Box<Self>, result: Result<(), StoreError>);

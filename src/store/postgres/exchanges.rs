@@ -73,19 +73,31 @@ impl Command<Server> for Write {
         connection: &'c mut PgConnection,
     ) -> BoxFuture<'c, Result<Vec<()>, StoreError>> {
         Box::pin(async move {
-            let records = latest(batch.iter().flat_map(|Self(records)| records.iter()));
-            SAVE.execute(records.iter().map(|record| row(record)), connection).await?;
-            let keys = records.iter().flat_map(|record| keys(record)).map(|(id, kind, value)| {
-                vec![(id >> BUCKET_SHIFT).into(), (kind as i64).into(), value.into(), id.into()]
-            });
-            SAVE_KEYS.execute(keys, connection).await?;
-            let requests = records.iter().filter(|r| !r.intent_committed).map(|r| (r.id, &r.request_body));
-            SAVE_REQUESTS.execute(bodies(requests), connection).await?;
-            let responses = records.iter().map(|r| (r.id, &r.response_body));
-            SAVE_RESPONSES.execute(bodies(responses), connection).await?;
+            save(batch.iter().flat_map(|Self(records)| records.iter()), connection).await?;
             Ok(vec![(); batch.len()])
         })
     }
+}
+
+/// Writes records with their keys and bodies.
+pub(super) async fn save<'r>(
+    records: impl Iterator<Item = &'r Record>,
+    connection: &mut PgConnection,
+) -> Result<(), StoreError> {
+    let records = latest(records);
+    if records.is_empty() {
+        return Ok(());
+    }
+    SAVE.execute(records.iter().map(|record| row(record)), connection).await?;
+    let keys = records.iter().flat_map(|record| keys(record)).map(|(id, kind, value)| {
+        vec![(id >> BUCKET_SHIFT).into(), (kind as i64).into(), value.into(), id.into()]
+    });
+    SAVE_KEYS.execute(keys, connection).await?;
+    let requests = records.iter().filter(|r| !r.intent_committed).map(|r| (r.id, &r.request_body));
+    SAVE_REQUESTS.execute(bodies(requests), connection).await?;
+    let responses = records.iter().map(|r| (r.id, &r.response_body));
+    SAVE_RESPONSES.execute(bodies(responses), connection).await?;
+    Ok(())
 }
 
 /// One statement cannot write a row twice, so of several records of an exchange the last one counts.
@@ -177,20 +189,24 @@ impl Database {
     }
 
     pub(super) async fn write_records(&self, records: Arc<[Record]>) -> Result<(), StoreError> {
-        self.make_partitions(&records).await?;
+        self.make_partitions(records.iter().map(|record| record.id)).await?;
         match self.writer.submit(Write(Arc::clone(&records))).await {
             // somebody dropped a partition that was known to be there
             Err(StoreError::Conflict(_)) => {
                 self.months.forget();
-                self.make_partitions(&records).await?;
+                self.make_partitions(records.iter().map(|record| record.id)).await?;
                 self.writer.submit(Write(records)).await
             }
             done => done,
         }
     }
 
-    async fn make_partitions(&self, records: &[Record]) -> Result<(), StoreError> {
-        let missing = self.months.missing(records.iter().map(|record| record.id));
+    /// Makes the partitions that records with these ids belong to.
+    pub(super) async fn make_partitions(
+        &self,
+        ids: impl Iterator<Item = ExchangeId>,
+    ) -> Result<(), StoreError> {
+        let missing = self.months.missing(ids);
         if missing.is_empty() {
             return Ok(());
         }

@@ -16,6 +16,7 @@ use super::{
         Insert,
         Kind::{self, Flag, Integer, Text},
     },
+    exchanges,
     open::Database,
     server::Server,
 };
@@ -182,6 +183,7 @@ fn upsert(table: &str, columns: &[(&str, Kind)], key: &[&str], kept: &[&str]) ->
 impl Database {
     /// Hands in a change of the ledger.
     pub(in crate::store) async fn change(&self, job: Box<dyn LedgerJob>) -> Result<(), StoreError> {
+        self.make_partitions(job.announces().into_iter()).await?;
         let finish = |Change(job), result| LedgerJob::finish(job, result);
         self.ledger.send(Change(job), Box::new(finish)).await
     }
@@ -205,6 +207,8 @@ impl Command<Server> for Change {
             let mut books = load(keys, &locks, connection).await?;
             batch.iter_mut().for_each(|Self(job)| job.decide(&mut books));
             save(&books, connection).await?;
+            let records: Vec<_> = batch.iter().filter_map(|Self(job)| job.record()).collect();
+            exchanges::save(records.iter().map(AsRef::as_ref), connection).await?;
             Ok(vec![(); batch.len()])
         })
     }

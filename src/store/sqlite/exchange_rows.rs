@@ -2,21 +2,45 @@
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
+use super::exchange_keys;
 use crate::{
-    domain::TaxNo,
+    domain::{ExchangeId, TaxNo},
     store::{
         exchanges::Record,
         sql::exchange_rows::{BEGUN, ENDED, json_text, signed},
     },
 };
 
-/// Rows per statement, largest first: few sizes, so that prepared statements are used again.
-pub(super) const SIZES: [usize; 3] = [32, 8, 1];
+/// Rows of one statement at most.
+pub(super) const ROWS: usize = 32;
 
-/// Adds so many records, or completes those whose intent is there; in the order of [`SIZES`].
-pub(super) static SAVE: LazyLock<[String; 3]> = LazyLock::new(|| SIZES.map(save));
+/// Adds records, or completes those whose intent is there, with bodies and keys: all at once, since what a statement
+/// costs besides its rows, its way to the driver's thread and back, is as much as several rows. The parameters are
+/// those of [`bind`] for each record, of [`bind_body`] for each request, then for each answer, then the keys.
+pub(super) static SAVE: LazyLock<ByRows> = LazyLock::new(|| {
+    ByRows::new(|rows| {
+        let (requests, answers) =
+            (save_bodies("exchange_request", rows), save_bodies("exchange_response", rows));
+        format!("{};\n{requests};\n{answers};\n{}", save(rows), exchange_keys::SAVE)
+    })
+});
+
+/// One kind of statement for 1 to [`ROWS`] rows.
+pub(super) struct ByRows(Vec<String>);
+
+impl ByRows {
+    fn new(sql: impl Fn(usize) -> String) -> Self {
+        Self((1..=ROWS).map(sql).collect())
+    }
+
+    /// The statement for so many rows, of which there are 1 to [`ROWS`].
+    pub(super) fn of(&self, rows: usize) -> &str {
+        &self.0[rows - 1]
+    }
+}
 
 fn save(rows: usize) -> String {
     let (begun, ended) = (BEGUN.join(", "), ENDED.join(", "));
@@ -26,19 +50,27 @@ fn save(rows: usize) -> String {
     format!("INSERT INTO exchange ({begun}, {ended}) VALUES {values} ON CONFLICT (id) DO UPDATE SET {set}")
 }
 
+fn save_bodies(table: &str, rows: usize) -> String {
+    let values = many(2, rows);
+    format!(
+        "INSERT INTO {table} (id, body) SELECT column1, column2 FROM (VALUES {values}) WHERE column2 IS NOT NULL \
+         ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+    )
+}
+
 /// `(?, …), (?, …)`
-pub(super) fn many(columns: usize, rows: usize) -> String {
+fn many(columns: usize, rows: usize) -> String {
     let row = format!("({})", vec!["?"; columns].join(", "));
     vec![row.as_str(); rows].join(", ")
 }
 
-/// How many of `left` rows the next statement takes, and its place in [`SIZES`].
-pub(super) fn next_size(left: usize) -> (usize, usize) {
-    SIZES.into_iter().enumerate().find(|(_, size)| *size <= left).map_or((2, 1), |(at, size)| (at, size))
-}
-
 /// A statement on its way.
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// Binds a body; an empty one has no row.
+pub(super) fn bind_body<'q>(query: Statement<'q>, id: ExchangeId, body: Option<&Bytes>) -> Statement<'q> {
+    query.bind(id.number()).bind(body.filter(|body| !body.is_empty()).map(|body| body.to_vec()))
+}
 
 /// Binds one record in the order of the columns.
 pub(super) fn bind<'q>(query: Statement<'q>, record: &Record) -> Statement<'q> {

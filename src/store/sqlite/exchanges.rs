@@ -1,6 +1,6 @@
 //! The request log on SQLite: waiting records share their statements, many rows each.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use sqlx::SqliteConnection;
@@ -19,16 +19,6 @@ use crate::{
         writer::Command,
     },
 };
-
-static SAVE_REQUESTS: LazyLock<[String; 3]> = LazyLock::new(|| save_bodies_sql("exchange_request"));
-static SAVE_RESPONSES: LazyLock<[String; 3]> = LazyLock::new(|| save_bodies_sql("exchange_response"));
-
-fn save_bodies_sql(table: &str) -> [String; 3] {
-    rows::SIZES.map(|size| {
-        let values = rows::many(2, size);
-        format!("INSERT INTO {table} (id, body) VALUES {values} ON CONFLICT (id) DO UPDATE SET body = excluded.body")
-    })
-}
 
 /// Bytes of bodies in one statement: the driver copies all that is bound, and many large bodies may end at once.
 const STATEMENT_BYTES: usize = 4 << 20;
@@ -77,50 +67,30 @@ impl Command<File> for Write {
         Box::pin(async move {
             let records: Vec<&Record> = batch.iter().flat_map(|Self(records)| records.iter()).collect();
             save(&records, connection).await?;
-            keys::save(&records, connection).await?;
-            let requests = records.iter().filter(|r| !r.intent_committed).map(|r| (r.id, &r.request_body));
-            save_bodies(&SAVE_REQUESTS, requests, connection).await?;
-            let responses = records.iter().map(|r| (r.id, &r.response_body));
-            save_bodies(&SAVE_RESPONSES, responses, connection).await?;
             Ok(vec![(); batch.len()])
         })
     }
 }
 
-async fn save(records: &[&Record], connection: &mut SqliteConnection) -> Result<(), StoreError> {
+/// Writes records with their keys and bodies, so many at a time as one statement may carry.
+pub(super) async fn save(records: &[&Record], connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let mut rest = records;
     while !rest.is_empty() {
-        let (place, size) = rows::next_size(rest.len());
-        let (now, later) = rest.split_at(size);
-        rest = later;
-        let query =
-            now.iter().fold(sqlx::query(rows::SAVE[place].as_str()), |q, record| rows::bind(q, record));
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-async fn save_bodies<'r>(
-    sql: &'static [String; 3],
-    bodies: impl Iterator<Item = (ExchangeId, &'r bytes::Bytes)>,
-    connection: &mut SqliteConnection,
-) -> Result<(), StoreError> {
-    let bodies: Vec<_> = bodies.filter(|(_, body)| !body.is_empty()).collect();
-    let mut rest = bodies.as_slice();
-    while !rest.is_empty() {
         let mut bytes = 0;
-        let light = rest.iter().take(rows::SIZES[0]).take_while(|(_, body)| {
-            bytes += body.len();
+        let light = rest.iter().take(rows::ROWS).take_while(|record| {
+            bytes += record.request_body.len() + record.response_body.len();
             bytes <= STATEMENT_BYTES
         });
-        let (place, size) = rows::next_size(light.count().max(1));
-        let (now, later) = rest.split_at(size);
+        let (now, later) = rest.split_at(light.count().max(1));
         rest = later;
-        let mut query = sqlx::query(sql[place].as_str());
-        for (id, body) in now {
-            query = query.bind(id.number()).bind(body.to_vec());
-        }
-        query.execute(&mut *connection).await?;
+        let query = now.iter().fold(sqlx::query(rows::SAVE.of(now.len())), |q, record| rows::bind(q, record));
+        let query = now.iter().fold(query, |query, record| {
+            // the intent brought it
+            let body = (!record.intent_committed).then_some(&record.request_body);
+            rows::bind_body(query, record.id, body)
+        });
+        let query = now.iter().fold(query, |q, r| rows::bind_body(q, r.id, Some(&r.response_body)));
+        query.bind(keys::json(now)).execute(&mut *connection).await?;
     }
     Ok(())
 }

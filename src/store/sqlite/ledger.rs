@@ -5,15 +5,15 @@
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Column, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    ledger_rows, ledger_transfers,
+    exchanges, ledger_rows, ledger_transfers,
     open::{Database, File},
 };
 use crate::store::{
     StoreError,
-    ledger::{AccountKey, Books, Entry, LedgerJob, LedgerKeys},
+    ledger::{AccountKey, Books, Entry, Intent, LedgerJob, LedgerKeys},
     sql::{
         ledger_rows::{self as rows, account_of, entry_of},
         ledger_transfers::{transfer, transfer_of},
@@ -47,6 +47,9 @@ impl Command<File> for Change {
             let mut books = load(keys, connection).await?;
             batch.iter_mut().for_each(|Self(job)| job.decide(&mut books));
             save(&books, connection).await?;
+            let records: Vec<_> = batch.iter().filter_map(|Self(job)| job.record()).collect();
+            let records: Vec<&Intent> = records.iter().map(AsRef::as_ref).collect();
+            exchanges::save(&records, connection).await?;
             Ok(vec![(); batch.len()])
         })
     }
@@ -54,12 +57,6 @@ impl Command<File> for Change {
 
 async fn load(mut keys: LedgerKeys, connection: &mut SqliteConnection) -> Result<Books, StoreError> {
     let mut entries = Vec::new();
-    if !keys.entries.is_empty() {
-        keys.entries.sort_unstable();
-        keys.entries.dedup();
-        let names: Vec<_> = keys.entries.iter().map(|k| (k.issuer.as_str(), k.invoice_no.as_str())).collect();
-        entries = fetch(ledger_rows::LOAD_ENTRIES, json!(names), entry_of, connection).await?;
-    }
     if !keys.acceptance_nos.is_empty() {
         let accepted = json!(keys.acceptance_nos);
         entries.extend(fetch(ledger_rows::LOAD_ACCEPTED, accepted, entry_of, connection).await?);
@@ -81,8 +78,17 @@ async fn load(mut keys: LedgerKeys, connection: &mut SqliteConnection) -> Result
     keys.accounts.extend(transfers.iter().map(|transfer| transfer.key.clone()));
     keys.accounts.sort_unstable();
     keys.accounts.dedup();
-    let names = names_of(&keys.accounts);
-    let accounts = fetch(ledger_rows::LOAD_ACCOUNTS, names, account_of, connection).await?;
+    keys.entries.sort_unstable();
+    keys.entries.dedup();
+    let named: Vec<_> = keys.entries.iter().map(|k| (k.issuer.as_str(), k.invoice_no.as_str())).collect();
+    let query = sqlx::query(ledger_rows::LOAD).bind(json!(named).to_string());
+    let found = query.bind(names_of(&keys.accounts).to_string()).fetch_all(connection).await?;
+    let (named, accounts): (Vec<_>, Vec<_>) =
+        found.iter().partition(|row| row.column(1).name() == "invoice_no");
+    for row in named {
+        entries.push(entry_of(row)?);
+    }
+    let accounts: Vec<_> = accounts.into_iter().map(account_of).collect::<Result<_, _>>()?;
     Ok(Books::of(accounts, entries, transfers))
 }
 
@@ -102,27 +108,27 @@ async fn fetch<T>(
 
 async fn save(books: &Books, connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let accounts = books.changed_accounts().map(rows::account).collect();
-    put(ledger_rows::SAVE_ACCOUNTS, accounts, connection).await?;
     let entries = books.changed_entries().map(rows::entry).collect();
-    put(ledger_rows::SAVE_ENTRIES, entries, connection).await?;
     let events = books.events().iter().map(rows::event).collect();
-    put(ledger_rows::SAVE_EVENTS, events, connection).await?;
+    put(ledger_rows::SAVE, [accounts, entries, events], connection).await?;
     let transfers = books.changed_transfers().into_iter().map(transfer).collect();
-    put(ledger_transfers::SAVE, transfers, connection).await
+    put(ledger_transfers::SAVE, [transfers], connection).await
 }
 
-async fn put(
+async fn put<const KINDS: usize>(
     sql: &'static str,
-    rows: Vec<Vec<Value>>,
+    kinds: [Vec<Vec<Value>>; KINDS],
     connection: &mut SqliteConnection,
 ) -> Result<(), StoreError> {
-    if rows.is_empty() {
+    let count: usize = kinds.iter().map(Vec::len).sum();
+    if count == 0 {
         return Ok(());
     }
-    let count = rows.len();
-    let rows: serde_json::Value = rows.into_iter().map(serde_json::Value::from_iter).collect();
-    let rows = rows.to_string();
-    let written = sqlx::query(sql).bind(rows).execute(connection).await?.rows_affected();
+    let query = kinds.into_iter().fold(sqlx::query(sql), |query, rows| {
+        let rows: serde_json::Value = rows.into_iter().map(serde_json::Value::from_iter).collect();
+        query.bind(rows.to_string())
+    });
+    let written = query.execute(connection).await?.rows_affected();
     if usize::try_from(written) == Ok(count) {
         return Ok(());
     }

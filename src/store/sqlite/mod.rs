@@ -4,6 +4,7 @@
 //! - *often* (reservations, rows of the log): a [`Command`](super::writer::Command) whose waiting instances share their statements;
 //! - *rarely* (units, tokens, …): [`Writer::write`](super::writer::Writer::write) with a closure that has a savepoint of its own.
 
+mod checkpoint;
 mod exchange_keys;
 mod exchange_purge;
 mod exchange_rows;

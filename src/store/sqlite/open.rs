@@ -13,7 +13,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::leases::OneGateway;
+use super::{
+    checkpoint::{self, Checkpoints},
+    leases::OneGateway,
+};
 use crate::domain::Node;
 use crate::store::{
     Config, Engine, Metrics, Replay, SpoolConfig, Store, StoreError,
@@ -35,6 +38,7 @@ pub(in crate::store) struct Database {
     pub(in crate::store) readers: SqlitePool,
     path: Arc<Path>,
     migrated: Arc<[String]>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 /// The file as the writer knows it.
@@ -99,6 +103,7 @@ impl Database {
 impl Engine for Database {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.checkpoints.close().await;
             self.writer.close().await;
             self.readers.close().await;
         })
@@ -151,10 +156,12 @@ pub(in crate::store) async fn database(config: &Config, metrics: &Metrics) -> Re
         .connect_with(options.clone().pragma("query_only", "ON"))
         .await
         .map_err(fail)?;
+    let own = options.clone().busy_timeout(checkpoint::PATIENCE).connect().await.map_err(fail)?;
+    let checkpoints = Arc::new(Checkpoints::start(own, metrics.clone()));
     let path: Arc<Path> = path.into();
     let file = File { options, path: Arc::clone(&path) };
     let writer = Writer::start(connection, file, config, metrics.clone());
-    Ok(Database { writer, readers, path, migrated })
+    Ok(Database { writer, readers, path, migrated, checkpoints })
 }
 
 /// A connection that reads an existing database, whose tables are brought up to date first.
@@ -231,6 +238,7 @@ fn options(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
         .busy_timeout(busy_timeout)
         .foreign_keys(true)
         .pragma("journal_size_limit", "67108864")
+        .pragma("wal_autocheckpoint", checkpoint::WRITERS_OWN)
         .statement_cache_capacity(256)
         .disable_statement_logging()
 }

@@ -29,6 +29,7 @@ impl World {
             mode: Mode::Enforce,
             claims,
             allowance_returns: true,
+            intent: None,
         };
         let now = self.now();
         let reserved = (self.rules.reserve)(&mut self.books, &upload, now);

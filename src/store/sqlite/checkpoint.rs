@@ -1,0 +1,88 @@
+//! Carrying the write-ahead log over into the database, beside the writer.
+//!
+//! SQLite would do it inside of every so-manieth commit, and whoever waits for that commit would wait for it too, some
+//! ten milliseconds. A connection of its own does it while the writer goes on (<https://www.sqlite.org/wal.html>, §2.3).
+
+use std::time::Duration;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::{sync::Mutex, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Metrics;
+
+/// How often.
+const EVERY: Duration = Duration::from_millis(250);
+/// Pages of the log from which on it must begin anew, 64 MiB: it can only when nobody writes meanwhile, so the writer
+/// is held up for the few pages that are left.
+const LONG: i64 = 16 << 10;
+/// How long readers that hold up the beginning may hold up the writer with it.
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+/// Pages from which on the writer carries the log over by itself: this task does not keep up, or does not work.
+pub(super) const WRITERS_OWN: &str = "32768";
+
+/// The task that does it, until it is closed.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    closing: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Checkpoints {
+    /// Starts it on a connection of its own.
+    pub(super) fn start(connection: SqliteConnection, metrics: Metrics) -> Self {
+        let closing = CancellationToken::new();
+        let task = tokio::spawn(run(connection, metrics, closing.clone()));
+        Self { closing, task: Mutex::new(Some(task)) }
+    }
+
+    /// Ends it.
+    pub(super) async fn close(&self) {
+        self.closing.cancel();
+        if let Some(task) = self.task.lock().await.take()
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the task that empties the database's write-ahead log ended badly");
+        }
+    }
+}
+
+async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: CancellationToken) {
+    let mut seen = metrics.transactions.get();
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => break,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        let now = metrics.transactions.get();
+        if now == seen {
+            continue;
+        }
+        match carry_over(&mut connection).await {
+            Ok(()) => seen = now,
+            Err(error) => {
+                tracing::warn!(%error, "the database's write-ahead log could not be carried over; trying again");
+            }
+        }
+    }
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "the connection that empties the write-ahead log was not closed cleanly");
+    }
+}
+
+async fn carry_over(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let (_, pages, _) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await?;
+    if pages > LONG {
+        // when readers are in the way it is tried again the next time
+        checkpoint("PRAGMA wal_checkpoint(RESTART)", connection).await?;
+    }
+    Ok(())
+}
+
+/// Whether somebody was in the way, the pages of the log, and how many of them were carried over.
+async fn checkpoint(
+    sql: &'static str,
+    connection: &mut SqliteConnection,
+) -> Result<(i64, i64, i64), sqlx::Error> {
+    sqlx::query_as(sql).fetch_one(connection).await
+}

@@ -134,8 +134,9 @@ fn accepted(books: &mut Books, mut entry: Entry, exchange: ExchangeId, acceptanc
 }
 
 /// The platform has the number, from another upload than this one, and says so instead of taking it again. It says so too
-/// while it still works on the other one: where there is one without a proven outcome, its result decides. Else there is
-/// nothing left to ask with, and the number counts as issued.
+/// while it still works on the other one: where an accepted upload waits for its result, that one decides. Else there is
+/// nothing to ask with, since the acceptance number of an answer that was lost is not told again, and the number counts
+/// as issued; should its result be seen after all and say otherwise, that is an alarm.
 fn there_already(
     books: &mut Books,
     mut entry: Entry,
@@ -144,7 +145,7 @@ fn there_already(
     now: Timestamp,
     settled: &mut Settled,
 ) {
-    let waits = entry.sends.iter().any(|send| !this(send));
+    let waits = entry.sends.iter().any(|send| !this(send) && send.acceptance_no.is_some());
     if entry.state == EntryState::Reserved && waits {
         entry.sends.retain(|send| !this(send));
         entry.updated_at = now;

@@ -192,7 +192,7 @@ impl Reference {
                 let other = |send: &(i64, Option<String>)| send.1.as_deref() != Some(acceptance_no);
                 if *status == InvoiceStatus::UploadedBefore
                     && let Some(sends) = self.sends.get_mut(&n)
-                    && sends.iter().any(other)
+                    && sends.iter().any(|send| other(send) && send.1.is_some())
                 {
                     sends.retain(other);
                     return;

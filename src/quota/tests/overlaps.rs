@@ -8,14 +8,22 @@ fn there_already(n: u64) -> Settlement {
 }
 
 #[test]
-fn a_number_that_is_there_already_waits_for_an_upload_whose_answer_was_not_seen() {
+fn a_number_that_is_there_already_is_issued_when_there_is_nothing_to_ask_with() {
     let mut desk = Desk::with_credit(1000);
     desk.reserve(1, &[blue(1, 300)]).unwrap();
     desk.reserve(2, &[blue(1, 300)]).unwrap();
+    assert_eq!(desk.settle(2, &[1], &there_already(1)).issued, 1);
+    assert_eq!(desk.figures(), (700, 0, 300));
+}
+
+#[test]
+fn a_number_that_is_there_already_waits_for_an_accepted_upload() {
+    let mut desk = Desk::with_credit(1000);
+    desk.reserve(1, &[blue(1, 300)]).unwrap();
+    desk.accept(1, &[1], "S1");
+    desk.reserve(2, &[blue(1, 300)]).unwrap();
     assert_eq!(desk.settle(2, &[1], &there_already(1)).issued, 0);
     assert_eq!(desk.figures(), (700, 300, 0));
-    // the answer of the first comes at last, and its result
-    desk.accept(1, &[1], "S1");
     assert_eq!(desk.result("S1", 1, InvoiceStatus::Failed).released, 1);
     assert_eq!(desk.figures(), (1000, 0, 0));
 }

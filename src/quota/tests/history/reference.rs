@@ -105,10 +105,15 @@ impl Reference {
         }
     }
 
+    /// Whether an accepted upload of the number waits for its result.
+    pub(super) fn waits_for(&self, n: u64) -> bool {
+        self.sends.get(&n).is_some_and(|sends| sends.iter().any(|send| send.1.is_some()))
+    }
+
     /// The platform has the number already.
     pub(super) fn there_already(&mut self, n: u64, exchange: i64) {
         let Some(sends) = self.sends.get_mut(&n) else { return };
-        if self.held.contains(&n) && sends.iter().any(|send| send.0 != exchange) {
+        if self.held.contains(&n) && sends.iter().any(|send| send.0 != exchange && send.1.is_some()) {
             sends.retain(|send| send.0 != exchange);
         } else {
             self.issue(n);
@@ -120,7 +125,8 @@ impl Reference {
             InvoiceStatus::Issued => self.issue(n),
             InvoiceStatus::UploadedBefore => {
                 let other = |send: &(i64, Option<String>)| send.1.as_deref() != Some(acceptance_no);
-                match self.sends.get_mut(&n).filter(|sends| sends.iter().any(other)) {
+                let accepted = |send: &(i64, Option<String>)| other(send) && send.1.is_some();
+                match self.sends.get_mut(&n).filter(|sends| sends.iter().any(accepted)) {
                     Some(sends) if self.held.contains(&n) => sends.retain(other),
                     _ => self.issue(n),
                 }

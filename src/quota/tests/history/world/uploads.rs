@@ -18,6 +18,12 @@ use crate::{
 };
 
 impl World {
+    /// Whether the platform is made to say so: of numbers that are issued, and of those that it still works on as far as
+    /// the gateway knows their acceptance. Where the answer was lost the rules take it for issued, which is a guess.
+    fn says_it_is_there(&self, n: u64) -> bool {
+        self.platform.issued.contains_key(&n) || (self.platform.knows(n) && self.reference.waits_for(n))
+    }
+
     pub(super) fn send(&mut self, papers: &[Paper], fate: Fate) -> Checked {
         self.exchange += 1;
         let exchange = self.exchange;
@@ -49,7 +55,7 @@ impl World {
         match fate {
             Fate::Accepted => self.accept(exchange, &acceptance_no, &numbers),
             Fate::Already => {
-                let there: Vec<u64> = numbers.iter().copied().filter(|n| self.platform.knows(*n)).collect();
+                let there: Vec<u64> = numbers.iter().copied().filter(|n| self.says_it_is_there(*n)).collect();
                 for n in &numbers {
                     if there.contains(n) {
                         self.reference.there_already(*n, exchange);

@@ -139,7 +139,9 @@ fn http2(config: &Config) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100)
+        // counted over the whole life of a connection, at whose end every call in flight is cut: not for a client that
+        // now and then goes on sending what nobody reads any more (those that do little else are cut by `calls`)
+        .max_local_error_reset_streams(10_000)
         .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX))
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)

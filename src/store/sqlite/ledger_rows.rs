@@ -10,10 +10,11 @@ pub(super) const LOAD: &str = concat!(
     " FROM json_each(?1) AS k CROSS JOIN ledger_entry AS e ON e.issuer = k.value ->> 0 AND e.invoice_no = k.value ->> 1;",
     "SELECT ",
     account_columns!(),
-    " FROM ledger_account AS a WHERE (a.issuer, a.period) IN (",
-    "SELECT value ->> 0, value ->> 1 FROM json_each(?2) UNION ",
+    // joined in this order, so that accounts are looked up and never gone through
+    " FROM (SELECT value ->> 0 AS issuer, value ->> 1 AS period FROM json_each(?2) UNION ",
     "SELECT e.issuer, e.period FROM json_each(?1) AS k ",
-    "CROSS JOIN ledger_entry AS e ON e.issuer = k.value ->> 0 AND e.invoice_no = k.value ->> 1)"
+    "CROSS JOIN ledger_entry AS e ON e.issuer = k.value ->> 0 AND e.invoice_no = k.value ->> 1) AS named ",
+    "CROSS JOIN ledger_account AS a ON a.issuer = named.issuer AND a.period = named.period"
 );
 
 /// Accounts, entries and events, each as its own parameter: what a statement costs besides its rows is its way to the

@@ -49,6 +49,7 @@ impl Checkpoints {
 
 async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: CancellationToken) {
     let mut seen = metrics.transactions.get();
+    let mut failing = false;
     loop {
         tokio::select! {
             () = closing.cancelled() => break,
@@ -59,10 +60,12 @@ async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: Cancel
             continue;
         }
         match carry_over(&mut connection).await {
-            Ok(()) => seen = now,
-            Err(error) => {
-                tracing::warn!(%error, "the database's write-ahead log could not be carried over; trying again");
+            Ok(()) => (seen, failing) = (now, false),
+            // a full disk fails every time; the writer says it of each call, and once is enough here
+            Err(error) if !std::mem::replace(&mut failing, true) => {
+                tracing::warn!(%error, "the database's write-ahead log cannot be carried over and grows; is there room on the disk? It is tried again and again");
             }
+            Err(error) => tracing::debug!(%error, "the write-ahead log still cannot be carried over"),
         }
     }
     if let Err(error) = connection.close().await {

@@ -19,10 +19,14 @@ mod spooled;
 #[cfg(test)]
 mod ledger_tests;
 #[cfg(test)]
+mod purge_tests;
+#[cfg(test)]
 mod spooled_tests;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use self::open::database;
 pub(super) use self::{
     copy::copy,
     open::{Database, open},

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 
 use super::{open::Database, open::database, server::Server};
 use crate::{
-    domain::{ExchangeId, ExchangeIds, Node},
+    domain::{ExchangeIds, Node},
     store::{
         Config, Metrics, Progress, StoreError,
         audit::AuditRow,
@@ -357,37 +357,4 @@ async fn a_lease_is_held_once_and_ends_with_its_connection() {
         assert!(tokio::time::Instant::now() < deadline, "a lease ends with its connection");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-#[tokio::test]
-async fn the_request_log_forgets_whole_months_at_once_and_the_rest_row_by_row() {
-    let url = TestServer::shared().database();
-    let database = open(&url).await.unwrap();
-    let ids = ExchangeIds::new(0, None);
-    let record = |at: &str| {
-        let at: jiff::Timestamp = at.parse().unwrap();
-        Record::open(ids.next(at), at)
-    };
-    let old =
-        [record("2026-09-10T00:00:00Z"), record("2026-10-10T00:00:00Z"), record("2026-11-10T00:00:00Z")];
-    let young = record("2026-11-20T00:00:00Z");
-    database
-        .record(Arc::from([old[0].clone(), old[1].clone(), old[2].clone(), young.clone()]))
-        .await
-        .unwrap();
-    let before = ExchangeId::first_at("2026-11-15T00:00:00Z".parse().unwrap());
-    let mut deleted = 0;
-    loop {
-        let purged = database.purge(before, 10).await.unwrap();
-        deleted += purged.exchanges;
-        if !purged.more {
-            break;
-        }
-    }
-    assert_eq!(deleted, 3);
-    let left: Vec<i64> =
-        sqlx::query_scalar("SELECT id FROM exchange").fetch_all(&database.readers).await.unwrap();
-    assert_eq!(left, [young.id.number()]);
-    // a record that comes late finds its month again
-    database.record(Arc::from([old[0].clone()])).await.unwrap();
 }

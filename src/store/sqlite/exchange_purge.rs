@@ -5,11 +5,12 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::{
     domain::ExchangeId,
-    store::{StoreError, exchanges::Purged, sql::exchange_keys::BUCKET_SHIFT},
+    store::{
+        StoreError,
+        exchanges::Purged,
+        sql::exchange_keys::{BUCKET_SHIFT, KEYS_EACH},
+    },
 };
-
-/// Keys that go with each exchange of a portion, at most: an upload has one for each of its invoices, and four more.
-const KEYS_EACH: usize = 20;
 
 /// Deletes at most `limit` exchanges of buckets that lie wholly before the id, and a portion of their keys.
 pub(super) async fn purge(

@@ -100,7 +100,7 @@ pub(in crate::store) async fn open(config: &Config, metrics: &Metrics) -> Result
     ))
 }
 
-pub(super) async fn database(config: &Config, metrics: &Metrics) -> Result<Database, StoreError> {
+pub(in crate::store) async fn database(config: &Config, metrics: &Metrics) -> Result<Database, StoreError> {
     let server = server(config)?;
     let fail = |error: sqlx::Error| server.explain(StoreError::Sql(error));
     let (connection, migrated) = connected(&server).await?;

@@ -22,3 +22,5 @@ pub(super) mod units;
 
 #[cfg(test)]
 mod idempotency_tests;
+#[cfg(test)]
+mod ledger_tests;

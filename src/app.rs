@@ -40,7 +40,7 @@ use crate::{
     quota::{Ledger, Transfers},
     request_log::RequestLog,
     shutdown::{Phase, Shutdown},
-    store::{self, Store},
+    store::{self, Predecessor, Store},
     telemetry::{logging, metrics::Metrics},
     unit::{Registry, token::Tokens},
 };
@@ -106,7 +106,8 @@ pub struct App {
 impl App {
     /// Opens the ports, then the database, and wires everything. Ports come first: a second gateway stops at them
     /// before it touches the books of the first. Where sockets were handed over, the database comes first, since the
-    /// gateway before keeps its other ports until it lets go of the database.
+    /// gateway before keeps its other ports until it lets go of the database; on PostgreSQL, which both may use, the
+    /// ports are waited for.
     ///
     /// # Errors
     /// What is in the way, and what to do.
@@ -114,19 +115,22 @@ impl App {
         let Loaded { config, sha256, .. } = loaded;
         let metrics = Metrics::new()?;
         let listener_metrics = ListenerMetrics::register(&metrics)?;
-        let (ports, claim) = if around.sockets.is_empty() {
-            let ports = Ports::open(&config, &listener_metrics, around.sockets).await?;
-            (ports, store::claim(&config.store)?)
+        let (ports, claim, predecessor) = if around.sockets.is_empty() {
+            let ports = Ports::open(&config, &listener_metrics, around.sockets, Duration::ZERO).await?;
+            (ports, store::claim(&config.store)?, Predecessor::Gone)
         } else {
-            let claim = start::claim_after(&config.store, config.reload.hand_over).await?;
-            (Ports::open(&config, &listener_metrics, around.sockets).await?, claim)
+            let limit = config.reload.hand_over;
+            let claim = start::claim_after(&config.store, limit).await?;
+            let ports = Ports::open(&config, &listener_metrics, around.sockets, limit).await?;
+            (ports, claim, Predecessor::Ending)
         };
         let addresses = ports.addresses(&config);
         let store = store::open(&config.store, &store::Metrics::register(&metrics)?).await?;
         for migration in store.migrated() {
             tracing::info!(migration, "the database's tables are brought up to date");
         }
-        let Wired { parts, proxy, own, upstreams } = wire(&config, &store, &clock, &metrics).await?;
+        let Wired { parts, proxy, own, upstreams } =
+            wire(&config, &store, predecessor, &clock, &metrics).await?;
         let (watched, files) = watch::channel(jobs::watched_files(&config));
         let jobs =
             Jobs::new(&config, &parts, &store, &clock, crate::jobs::Metrics::register(&metrics)?, files);

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{Addresses, AppError, plane::Gate, service};
 use crate::{
     config::Config,
-    listener::{Bound, Inherited, ListenerMetrics},
+    listener::{self, Bound, Inherited, ListenError, ListenerMetrics},
     proxy::Admission,
     store::{self, Claim, StoreError},
 };
@@ -26,7 +26,8 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Takes the sockets that were handed over, and opens the others.
+    /// Takes the sockets that were handed over, and opens the others, for which it waits so long when another process
+    /// has them.
     ///
     /// # Errors
     /// Which one cannot be opened, or was handed over for nothing.
@@ -34,16 +35,18 @@ impl Ports {
         config: &Config,
         metrics: &ListenerMetrics,
         mut inherited: Inherited,
+        limit: Duration,
     ) -> Result<Self, AppError> {
+        let mut wait = Wait::new(limit);
         let mut data = Vec::with_capacity(config.listen.len());
         for listen in &config.listen {
-            let bound = Bound::take_or_bind("data", listen.listener.clone(), metrics, &mut inherited).await?;
+            let bound = wait.bound("data", &listen.listener, metrics, &mut inherited).await?;
             let admission = Arc::new(ArcSwap::from_pointee(Admission::new(listen.allow.clone())));
             let gate = Gate { settings: bound.settings(), admission };
             data.push((bound, gate));
         }
-        let admin = Bound::take_or_bind("admin", config.admin.clone(), metrics, &mut inherited).await?;
-        let ops = Bound::take_or_bind("ops", config.ops.clone(), metrics, &mut inherited).await?;
+        let admin = wait.bound("admin", &config.admin, metrics, &mut inherited).await?;
+        let ops = wait.bound("ops", &config.ops, metrics, &mut inherited).await?;
         inherited.all_taken()?;
         Ok(Self { data, admin, ops })
     }
@@ -65,27 +68,68 @@ impl Ports {
 /// # Errors
 /// [`StoreError::Busy`] when it has not let go within the limit.
 pub(super) async fn claim_after(config: &store::Config, limit: Duration) -> Result<Claim, StoreError> {
-    let begun = Instant::now();
-    let mut reminder = begun;
+    let mut wait = Wait::new(limit);
     loop {
         match store::claim(config) {
-            Err(StoreError::Busy { .. }) if begun.elapsed() < limit => {}
+            Err(StoreError::Busy { .. }) if wait.again("the database").await => {}
             claimed => {
-                if claimed.is_ok() && reminder > begun {
-                    let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    tracing::info!(waited_ms = waited, "the gateway before has ended; taking over");
-                }
+                wait.over();
                 return claimed;
             }
         }
-        if reminder <= Instant::now() {
+    }
+}
+
+/// Waiting for what the gateway before has.
+struct Wait {
+    begun: Instant,
+    limit: Duration,
+    reminder: Option<Instant>,
+}
+
+impl Wait {
+    fn new(limit: Duration) -> Self {
+        Self { begun: Instant::now(), limit, reminder: None }
+    }
+
+    /// Waits for the next look; `false` when it is of no use any more.
+    async fn again(&mut self, what: &str) -> bool {
+        if self.begun.elapsed() >= self.limit {
+            return false;
+        }
+        if self.reminder.is_none_or(|at| at <= Instant::now()) {
             tracing::info!(
-                limit = ?limit,
-                "another gateway still uses the database; waiting for it to end, clients wait in the queue"
+                limit = ?self.limit,
+                "another gateway still uses {what}; waiting for it to end, clients wait in the queue"
             );
             service::busy("waiting for the gateway before to end", 2 * REMIND);
-            reminder = Instant::now() + REMIND;
+            self.reminder = Some(Instant::now() + REMIND);
         }
         sleep(LOOK).await;
+        true
+    }
+
+    /// Says that it has ended, if it was waited for.
+    fn over(&self) {
+        if self.reminder.is_some() {
+            let waited = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(waited_ms = waited, "the gateway before has ended; taking over");
+        }
+    }
+
+    /// The listener on the socket that was handed over for it, or on a port as soon as that is free.
+    async fn bound(
+        &mut self,
+        name: &'static str,
+        config: &listener::Config,
+        metrics: &ListenerMetrics,
+        inherited: &mut Inherited,
+    ) -> Result<Bound, ListenError> {
+        loop {
+            match Bound::take_or_bind(name, config.clone(), metrics, inherited).await {
+                Err(ListenError::InUse(address)) if self.again(&address.to_string()).await => {}
+                bound => return bound,
+            }
+        }
     }
 }

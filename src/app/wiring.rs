@@ -19,7 +19,7 @@ use crate::{
     proxy::{Proxy, Services},
     quota::{self, Ledger, Transfers},
     request_log::{self, RequestLog},
-    store::{Store, StoreError},
+    store::{Predecessor, Store, StoreError},
     telemetry::metrics::Metrics,
     unit::{MasterKey, Registry, token::Tokens},
     upstream::UpstreamMetrics,
@@ -40,6 +40,7 @@ pub(super) struct Wired {
 pub(super) async fn wire(
     config: &Config,
     store: &Store,
+    predecessor: Predecessor,
     clock: &Clock,
     metrics: &Metrics,
 ) -> Result<Wired, AppError> {
@@ -77,7 +78,7 @@ pub(super) async fn wire(
         let ledger = kept.clone();
         Box::pin(async move { ledger.apply_kept(&evidence).await })
     };
-    store.hand_over(config.store.spool.clone(), Box::new(replay))?;
+    store.hand_over(config.store.spool.clone(), predecessor, Box::new(replay))?;
     let confirmations = Confirmations::open(
         Arc::clone(&store.confirmations),
         ledger.clone(),

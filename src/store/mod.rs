@@ -42,7 +42,7 @@ pub use self::{
     error::StoreError,
     metrics::Metrics,
     moving::{Moved, Progress, move_over},
-    spool::SpoolConfig,
+    spool::{Predecessor, SpoolConfig},
 };
 use crate::domain::Node;
 
@@ -138,7 +138,12 @@ trait Engine: Send + Sync {
     fn close(&self) -> BoxFuture<'_, ()>;
 
     /// Opens the spool and hands over what is in it whenever the database is there.
-    fn hand_over(&self, config: SpoolConfig, replay: Replay) -> Result<(), StoreError>;
+    fn hand_over(
+        &self,
+        config: SpoolConfig,
+        predecessor: Predecessor,
+        replay: Replay,
+    ) -> Result<(), StoreError>;
 
     /// Whether other gateways may work on the database at the same time.
     fn is_shared(&self) -> bool;
@@ -181,9 +186,14 @@ impl Store {
     /// is shared, and nothing is done.
     ///
     /// # Errors
-    /// When the directory cannot be used, or belongs to another gateway that runs.
-    pub fn hand_over(&self, config: SpoolConfig, replay: Replay) -> Result<(), StoreError> {
-        self.engine.hand_over(config, replay)
+    /// When the directory cannot be used, or belongs to another gateway that runs and is no predecessor.
+    pub fn hand_over(
+        &self,
+        config: SpoolConfig,
+        predecessor: Predecessor,
+        replay: Replay,
+    ) -> Result<(), StoreError> {
+        self.engine.hand_over(config, predecessor, replay)
     }
 
     /// Whether other gateways may work on the database at the same time.

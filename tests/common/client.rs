@@ -81,8 +81,10 @@ impl Client {
             .header("nlbm", "202007")
             .header("jrdwptbh", &self.access_id)
             .header("sydwptbh", &self.using_id)
-            .header("access_signature", "")
-            .header("clientTid", "T-1");
+            .header("access_signature", "");
+        if !headers.iter().any(|(name, _)| *name == "clientTid") {
+            request = request.header("clientTid", "T-1");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

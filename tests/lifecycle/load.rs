@@ -176,7 +176,7 @@ fn client_tid(call: &Value) -> Option<String> {
 }
 
 /// The transaction ids of all complete exchanges in the log.
-fn logged(stand: &Stand) -> Vec<String> {
+pub(crate) fn logged(stand: &Stand) -> Vec<String> {
     let mut tids = Vec::new();
     let mut cursor = String::new();
     loop {

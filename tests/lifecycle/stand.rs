@@ -67,6 +67,11 @@ pub(crate) struct Stand {
 impl Stand {
     /// A gateway on handed-over sockets with all units registered; `more` stands at the end of its configuration.
     pub(crate) fn start(more: &str) -> Self {
+        Self::start_on("sqlite://data/gateway.db", more)
+    }
+
+    /// The same on this database.
+    pub(crate) fn start_on(url: &str, more: &str) -> Self {
         let simulator = Simulator::start();
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::generate("lifecycle tests", now()).unwrap();
@@ -74,7 +79,7 @@ impl Stand {
         std::fs::write(dir.path().join("certs/ca.pem"), authority.certificate_pem()).unwrap();
         renew(&authority, dir.path());
         let sockets = Sockets::open();
-        let mut config = gateway_config(&simulator);
+        let mut config = gateway_config(&simulator).replace("sqlite://data/gateway.db", url);
         for address in sockets.addresses() {
             config = config.replacen("127.0.0.1:0", &address.to_string(), 1);
         }
@@ -139,6 +144,20 @@ impl Stand {
         let began = std::time::Instant::now();
         assert_eq!(self.gateway.process.terminate(), 0, "{}", self.gateway.log());
         self.gateway = next.join().unwrap();
+        began.elapsed()
+    }
+
+    /// A new process serves beside the old one, on the same sockets.
+    pub(crate) fn overlap(&self) -> Gateway {
+        Gateway::start_as(self.sockets.command(), self.path(), &self.current())
+    }
+
+    /// A new process serves beside the old one, which ends then; gives how long that took.
+    pub(crate) fn replace(&mut self) -> Duration {
+        let next = self.overlap();
+        let began = std::time::Instant::now();
+        assert_eq!(self.gateway.process.terminate(), 0, "{}", self.gateway.log());
+        self.gateway = next;
         began.elapsed()
     }
 

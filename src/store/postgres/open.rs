@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{leases::Leases, node, partitions::Months, server::Server};
 use crate::domain::Node;
 use crate::store::{
-    Config, Engine, Metrics, Replay, SpoolConfig, Store, StoreError, backend::Backend, migrations,
-    spool::Spool, sql::session::Tables, writer::Writer,
+    Config, Engine, Metrics, Predecessor, Replay, SpoolConfig, Store, StoreError, backend::Backend,
+    migrations, spool::Spool, sql::session::Tables, writer::Writer,
 };
 
 /// Every table, embedded; one file per group of tables and change, numbered like SQLite's.
@@ -61,8 +61,13 @@ impl Engine for Database {
         })
     }
 
-    fn hand_over(&self, config: SpoolConfig, replay: Replay) -> Result<(), StoreError> {
-        self.spool.open(config)?;
+    fn hand_over(
+        &self,
+        config: SpoolConfig,
+        predecessor: Predecessor,
+        replay: Replay,
+    ) -> Result<(), StoreError> {
+        self.spool.open(config, predecessor)?;
         tokio::spawn(self.clone().run_hand_over(replay));
         Ok(())
     }

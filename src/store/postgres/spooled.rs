@@ -70,6 +70,9 @@ impl Database {
                 () = self.handing_over.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
+            if let Err(error) = self.spool.settle().await {
+                tracing::warn!(%error, "the spool of the gateway before cannot be taken over yet");
+            }
             while !self.handing_over.is_cancelled() {
                 match self.hand_over_oldest(&replay).await {
                     Ok(true) => {}

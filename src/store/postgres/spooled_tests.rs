@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 use super::open::{Database, database};
 use crate::{
     store::{
-        Config, Engine, Metrics, Replay, SpoolConfig, StoreError, testing::postgres::Server as TestServer,
+        Config, Engine, Metrics, Predecessor, Replay, SpoolConfig, StoreError,
+        testing::postgres::Server as TestServer,
     },
     telemetry,
 };
@@ -17,7 +18,8 @@ async fn with_evidence(directory: &Path) -> Database {
     let metrics = Metrics::register(&telemetry::metrics::Metrics::new().unwrap()).unwrap();
     let config = Config { url: TestServer::shared().database(), ..Config::default() };
     let database = database(&config, &metrics).await.unwrap();
-    database.spool.open(SpoolConfig { directory: directory.to_owned(), limit: 1 << 20 }).unwrap();
+    let spool = SpoolConfig { directory: directory.to_owned(), limit: 1 << 20 };
+    database.spool.open(spool, Predecessor::Gone).unwrap();
     assert!(database.spool_evidence(b"evidence".to_vec()).await);
     database
 }

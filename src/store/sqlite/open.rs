@@ -19,7 +19,7 @@ use super::{
 };
 use crate::domain::Node;
 use crate::store::{
-    Config, Engine, Metrics, Replay, SpoolConfig, Store, StoreError,
+    Config, Engine, Metrics, Predecessor, Replay, SpoolConfig, Store, StoreError,
     backend::{Backend, CommitError},
     migrations,
     sql::session::Tables,
@@ -109,7 +109,7 @@ impl Engine for Database {
         })
     }
 
-    fn hand_over(&self, _: SpoolConfig, _: Replay) -> Result<(), StoreError> {
+    fn hand_over(&self, _: SpoolConfig, _: Predecessor, _: Replay) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -342,46 +342,29 @@ impl Drop for Tally {
 }
 
 impl Drop for Exchange {
-    /// The client left before there was an answer.
+    /// The client left before there was an answer, or a bug ended the call.
     fn drop(&mut self) {
         if self.finished {
             return;
         }
         self.ended();
         self.requested_by_now();
-        let decision = if self.sent.is_some() {
-            Decision::Forwarded
+        let (decision, state, outcome) = if std::thread::panicking() {
+            let error = GatewayError::Interrupted;
+            let (response, body) = error.answer(self.id);
+            self.answered_with(&error, &response, body);
+            (Decision::Failed, State::Interrupted, Outcome::Failed)
+        } else if self.sent.is_some() {
+            (Decision::Forwarded, State::Aborted, Outcome::Aborted)
         } else {
             let code = GatewayError::ClientBody(String::new()).code();
             self.change(|record| record.decision_code = Some(code.to_owned()));
-            Decision::Refused
+            (Decision::Refused, State::Aborted, Outcome::Aborted)
         };
-        let (record, _tally) = self.close(decision, State::Aborted, Outcome::Aborted);
+        let (record, _tally) = self.close(decision, state, outcome);
         if let Some(record) = record {
             let proxy = Arc::clone(&self.proxy);
             self.proxy.tasks.spawn(async move { proxy.enqueue(record).await });
-        }
-    }
-}
-
-impl Proxy {
-    /// Stores the record of a call that was read whole: done when it is committed if the call changes something at
-    /// the platform, else when it has its place in the log's queue.
-    async fn store(&self, record: Box<Record>) {
-        if !record.class.changes_platform() {
-            return self.enqueue(record).await;
-        }
-        if let Err(error) = self.services.log.complete(*record).await {
-            self.metrics.unstored.inc();
-            tracing::error!(%error, "the record of a call could not be stored; its answer goes to the client");
-        }
-    }
-
-    /// Puts a record into the log's queue, waiting while it is full.
-    async fn enqueue(&self, record: Box<Record>) {
-        if let Err(error) = self.services.log.enqueue(record).await {
-            self.metrics.unstored.inc();
-            tracing::error!(%error, "a record could not be stored");
         }
     }
 }

@@ -88,7 +88,9 @@ impl Proxy {
         let task = self.tasks.spawn(Arc::clone(&self).commit(exchange, call, head, bytes));
         task.await.unwrap_or_else(|error| {
             tracing::error!(exchange = %id, %error, "a call was interrupted; what came of it is not known");
-            GatewayError::Interrupted.answer(id).0
+            let error = GatewayError::Interrupted;
+            self.metrics.answered_itself(error.code());
+            error.answer(id).0
         })
     }
 

@@ -17,6 +17,8 @@ mod observe;
 mod passing;
 mod path;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ use crate::{
     confirmation::Confirmations,
     domain::ExchangeIds,
     quota::{Ledger, Transfers},
-    request_log::RequestLog,
+    request_log::{Record, RequestLog},
     telemetry::metrics::{MetricError, Metrics},
     unit::Registry,
 };
@@ -130,5 +132,25 @@ impl Proxy {
     pub async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Stores the record of a call that was read whole: done when it is committed if the call changes something at
+    /// the platform, else when it has its place in the log's queue.
+    async fn store(&self, record: Box<Record>) {
+        if !record.class.changes_platform() {
+            return self.enqueue(record).await;
+        }
+        if let Err(error) = self.services.log.complete(*record).await {
+            self.metrics.unstored.inc();
+            tracing::error!(%error, "the record of a call could not be stored; its answer goes to the client");
+        }
+    }
+
+    /// Puts a record into the log's queue, waiting while it is full.
+    async fn enqueue(&self, record: Box<Record>) {
+        if let Err(error) = self.services.log.enqueue(record).await {
+            self.metrics.unstored.inc();
+            tracing::error!(%error, "a record could not be stored");
+        }
     }
 }

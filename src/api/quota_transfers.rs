@@ -20,7 +20,7 @@ use crate::{
     domain::{Invalid, Money, Period, TaxNo},
     quota::{
         Percent, Transfers,
-        transfers::{Order, Return, TransferError, Want},
+        transfers::{Order, Origin, Return, TransferError, Want},
     },
     store::ledger::{Transfer, TransferFilter, TransferState},
 };
@@ -189,7 +189,7 @@ async fn carry_out<F>(
 where
     F: Future<Output = Result<Transfer, TransferError>> + Send + 'static,
 {
-    let origin = body.idempotency_key.as_ref().map(|key| format!("api:{}:{key}", actor.0));
+    let origin = body.idempotency_key.as_ref().map(|key| Origin::Request(format!("api:{}:{key}", actor.0)));
     let order = Order { issuer: tax_no_of(tax_no)?, origin, actor: actor.0.clone() };
     let carried = carry(state.transfers.clone(), order);
     let this = state.clone();

@@ -1,9 +1,12 @@
 //! Rows of `Idempotency-Key`s: the answer that a POST got, to be given again.
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::StoreError;
+
+/// How long a key is remembered; used again after that it stands for a new request.
+pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 
 /// Which request a key was used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub enum Begun {
 
 /// The table of keys.
 pub trait IdempotencyTable: Send + Sync {
-    /// Takes the key for this request, or says what it was used for. Keys older than a day are forgotten, and
+    /// Takes the key for this request, or says what it was used for. Keys older than [`REMEMBERED`] are forgotten, and
     /// keys without an answer that are older than ten minutes are fresh again.
     fn begin(&self, request: KeyedRequest, now: Timestamp) -> BoxFuture<'_, Result<Begun, StoreError>>;
 

@@ -1,7 +1,7 @@
 //! The gateway's own transfers: one at a time per issuer, each with a serial of its own that is on disk before it is
 //! sent, and sent again, the same, until its outcome is known.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Mark, account_or_new, observe,
@@ -12,6 +12,38 @@ use crate::{
     leqi::messages::{Direction, QuotaBalance, QuotaTransfer},
     store::ledger::{Account, AccountKey, Books, Transfer, TransferState, Way},
 };
+
+/// How long a request's key stands for its transfer: as long as the answers to requests are remembered.
+pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+
+/// What an order is the one transfer of: asked for again, it is the same transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A request with this key, which stands for another request once it is forgotten.
+    Request(String),
+    /// What is done once per unit and month.
+    Round(String),
+}
+
+impl Origin {
+    /// The name that the transfer is kept with.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Request(name) | Self::Round(name) => name,
+        }
+    }
+
+    /// Whether the transfer, which was carried out, still stands for the order. It counts from its outcome on: whoever
+    /// repeats a request because that was not known must find it.
+    #[must_use]
+    pub fn remembers(&self, done: &Transfer, now: Timestamp) -> bool {
+        match self {
+            Self::Request(_) => now.duration_since(done.at) < REMEMBERED,
+            Self::Round(_) => true,
+        }
+    }
+}
 
 /// What is to be done for an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,15 +66,17 @@ pub fn begin_own(
     books: &mut Books,
     request: &QuotaTransfer,
     key: &AccountKey,
-    origin: Option<&str>,
+    origin: Option<&Origin>,
     actor: &str,
     now: Timestamp,
 ) -> Begun {
-    if let Some(known) = origin.and_then(|origin| books.transfer_of(&key.issuer, origin)).cloned() {
+    if let Some(origin) = origin
+        && let Some(known) = books.transfer_of(&key.issuer, origin.as_str()).cloned()
+    {
         match known.state {
-            TransferState::Done => return Begun::Known(known),
+            TransferState::Done if origin.remembers(&known, now) => return Begun::Known(known),
             TransferState::Open => {}
-            TransferState::Expired | TransferState::Refused => {
+            TransferState::Done | TransferState::Expired | TransferState::Refused => {
                 books.put_transfer(Transfer { origin: None, ..known });
             }
         }
@@ -60,7 +94,7 @@ pub fn begin_own(
     }
     open(books, request, key, now);
     let Some(noted) = books.transfer(&request.serial).cloned() else { return Begun::Short { available } };
-    let (origin, actor) = (origin.map(str::to_owned), actor.to_owned());
+    let (origin, actor) = (origin.map(|origin| origin.as_str().to_owned()), actor.to_owned());
     let own = Transfer { own: true, origin, actor, ..noted };
     books.put_transfer(own.clone());
     Begun::Fresh(own)

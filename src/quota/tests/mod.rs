@@ -8,6 +8,7 @@ mod office;
 mod orders;
 mod overlaps;
 mod reconcile;
+mod repeated;
 mod reservations;
 mod service;
 mod transfers;

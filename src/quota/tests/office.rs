@@ -23,7 +23,8 @@ use crate::{
     },
     quota::{
         Bureau, Claim, Config, Ids, Ledger, Metrics, NoCaller, QuotaSource, Reservation, Settlement,
-        Transfers, transfers::Order,
+        Transfers,
+        transfers::{Order, Origin},
     },
     store::{self, Store, ledger::Account},
     telemetry,
@@ -264,7 +265,8 @@ impl Counter {
 }
 
 pub(super) fn order(origin: Option<&str>) -> Order {
-    Order { issuer: issuer(), origin: origin.map(str::to_owned), actor: "clerk".to_owned() }
+    let origin = origin.map(|key| Origin::Request(key.to_owned()));
+    Order { issuer: issuer(), origin, actor: "clerk".to_owned() }
 }
 
 async fn serve(path: &Path, clock: &Clock, office: &Arc<Office>) -> (Store, Transfers) {

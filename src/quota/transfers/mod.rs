@@ -27,6 +27,7 @@ pub use self::{
     reconcile::{Expired, Reconciled},
     send::Resumed,
 };
+pub use super::rules::Origin;
 use super::{Bureau, Ledger, NoCaller, Settings, SyncError, settings::Book};
 use crate::{
     domain::{Money, Period, TaxNo},

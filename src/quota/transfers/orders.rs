@@ -4,7 +4,7 @@ use super::{Desk, TransferError, Transfers, check_amount};
 use crate::{
     domain::{Money, Period, TaxNo},
     leqi::messages::QuotaValidity,
-    quota::settings::Percent,
+    quota::{rules::Origin, settings::Percent},
     store::ledger::{Account, AccountKey, Transfer, TransferFilter, TransferState, Way},
 };
 
@@ -13,8 +13,8 @@ use crate::{
 pub struct Order {
     /// Whose credit.
     pub issuer: TaxNo,
-    /// What it is the one transfer of, such as a request's key: asked for again, it is the same transfer.
-    pub origin: Option<String>,
+    /// What it is the one transfer of, if asking for it again must not move more.
+    pub origin: Option<Origin>,
     /// Who wants it, for the audit row.
     pub actor: String,
 }
@@ -47,7 +47,8 @@ impl Transfers {
             check_amount("amount", amount)?;
         }
         if let Some(known) = self.0.known(&order).await? {
-            return Ok(known);
+            let asked = if let Want::Amount(amount) = want { Some(amount) } else { None };
+            return the_same(known, Way::Download, asked);
         }
         let month = self.0.period();
         let account = self.0.fresh(&order.issuer).await?;
@@ -90,7 +91,8 @@ impl Transfers {
             check_amount("amount", amount)?;
         }
         if let Some(known) = self.0.known(&order).await? {
-            return Ok(known);
+            let asked = if let Return::Amount(amount) = want { Some(amount) } else { None };
+            return the_same(known, Way::Return, asked);
         }
         let account = self.0.fresh(&order.issuer).await?;
         let unused = account.available().min(account.bureau_unused.unwrap_or_default());
@@ -143,11 +145,25 @@ impl Transfers {
     }
 }
 
+/// The transfer that a key stands for, if it is what is asked for now.
+fn the_same(known: Transfer, way: Way, amount: Option<Money>) -> Result<Transfer, TransferError> {
+    if known.way == way && amount.is_none_or(|amount| amount == known.amount) {
+        return Ok(known);
+    }
+    let (way, Transfer { amount, serial, .. }) = (known.way.as_str(), known);
+    let reason =
+        format!("was used for the {way} of {amount} with serial {serial}; use a new key for a new request");
+    Err(TransferError::field("Idempotency-Key", reason))
+}
+
 impl Desk {
-    /// The order's transfer, if it was carried out before.
+    /// The order's transfer, if it was carried out before and is remembered.
     pub(super) async fn known(&self, order: &Order) -> Result<Option<Transfer>, TransferError> {
         self.bureau.ids(&order.issuer)?;
-        self.of_origin(order, &[TransferState::Done]).await
+        let done = self.of_origin(order, &[TransferState::Done]).await?;
+        let remembers =
+            |done: &Transfer| order.origin.as_ref().is_some_and(|origin| origin.remembers(done, self.now()));
+        Ok(done.filter(remembers))
     }
 
     /// The order's transfer, if it is in one of these states.
@@ -156,12 +172,12 @@ impl Desk {
         order: &Order,
         states: &[TransferState],
     ) -> Result<Option<Transfer>, TransferError> {
-        let Some(origin) = order.origin.clone() else { return Ok(None) };
+        let Some(origin) = &order.origin else { return Ok(None) };
         let filter = TransferFilter {
             issuer: Some(order.issuer.clone()),
             state: None,
             own: true,
-            origin: Some(origin),
+            origin: Some(origin.as_str().to_owned()),
             before: None,
             limit: 1,
         };

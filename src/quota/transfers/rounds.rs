@@ -1,6 +1,6 @@
 //! What is done by itself: the first download of a month, top-ups, the return at its end. Each may be called again.
 
-use super::{Order, Return, TransferError, Transfers};
+use super::{Order, Origin, Return, TransferError, Transfers};
 use crate::{
     domain::{Money, Period, TaxNo},
     quota::Settings,
@@ -105,7 +105,11 @@ impl Transfers {
 
 /// What is done once per unit and month, as an order.
 fn round(issuer: &TaxNo, name: &str, month: Period, actor: &str) -> Order {
-    Order { issuer: issuer.clone(), origin: Some(format!("{name}:{month}")), actor: actor.to_owned() }
+    Order {
+        issuer: issuer.clone(),
+        origin: Some(Origin::Round(format!("{name}:{month}"))),
+        actor: actor.to_owned(),
+    }
 }
 
 /// The unit's share of what the bureau has left; nothing of a total that there is not.

@@ -139,10 +139,10 @@ impl Desk {
             amount,
         };
         let key = AccountKey { issuer: order.issuer.clone(), period: month };
-        let keys = self.own_keys(&key, order.origin.clone());
+        let keys = self.own_keys(&key, order.origin.as_ref().map(|origin| origin.as_str().to_owned()));
         let (now, origin, actor) = (self.now(), order.origin.clone(), order.actor.clone());
         let decide =
-            move |books: &mut _| rules::begin_own(books, &request, &key, origin.as_deref(), &actor, now);
+            move |books: &mut _| rules::begin_own(books, &request, &key, origin.as_ref(), &actor, now);
         let begun = run(&*self.ledger.0.table, keys, decide, |begun| begun).await?;
         if let Begun::Fresh(transfer) = &begun {
             let detail = serde_json::json!({

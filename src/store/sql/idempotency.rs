@@ -1,19 +1,17 @@
 //! Idempotency keys.
 
 use futures_util::future::BoxFuture;
-use jiff::{Span, Timestamp};
+use jiff::{SignedDuration, Timestamp};
 
 use super::session::{Row, Session, Statement, Tables};
 use crate::store::{
     StoreError,
-    idempotency::{Begun, IdempotencyTable, KeyedRequest, StoredAnswer},
+    idempotency::{Begun, IdempotencyTable, KeyedRequest, REMEMBERED, StoredAnswer},
     value::get,
 };
 
-/// Hours after which a key is forgotten.
-const FORGET_HOURS: i64 = 24;
-/// Minutes after which a key without an answer is fresh again.
-const GIVE_UP_MINUTES: i64 = 10;
+/// How old a key without an answer is when it is fresh again.
+const GIVE_UP: SignedDuration = SignedDuration::from_mins(10);
 
 /// The table of keys.
 pub(in crate::store) struct Idempotency(pub(in crate::store) Tables);
@@ -88,11 +86,11 @@ async fn begin(
 }
 
 async fn forget(session: &mut Session<'_>, now: Timestamp) -> Result<u64, StoreError> {
-    let before = |span: Span| now.saturating_sub(span).map_or(i64::MIN, Timestamp::as_microsecond);
+    let before = |age: SignedDuration| now.checked_sub(age).map_or(i64::MIN, Timestamp::as_microsecond);
     let forget =
         Statement::new("DELETE FROM idempotency WHERE begun_at < $1 OR (status IS NULL AND begun_at < $2)")
-            .bind(before(Span::new().hours(FORGET_HOURS)))
-            .bind(before(Span::new().minutes(GIVE_UP_MINUTES)));
+            .bind(before(REMEMBERED))
+            .bind(before(GIVE_UP));
     session.execute(forget).await
 }
 

@@ -9,7 +9,7 @@ use crate::{
     leqi::messages::{InvoiceResult, InvoiceStatus, QuotaBalance, QuotaTransfer, QuotaTransferAnswer},
     quota::{
         Mark, Mode, Observed, Settlement, Upload,
-        rules::{self, Begun, Comparison, NotReserved, Reserved, Settled},
+        rules::{self, Begun, Comparison, NotReserved, Origin, Reserved, Settled},
     },
     store::ledger::{
         AccountKey, Books, Cause, Entry, EntryKey, EntryState, EventKind, Transfer, TransferState,
@@ -23,7 +23,7 @@ pub(super) struct Rules {
     pub(super) settle: fn(&mut Books, &TaxNo, ExchangeId, &[InvoiceNo], &Settlement, Timestamp) -> Settled,
     pub(super) results: fn(&mut Books, Option<&TaxNo>, &str, &[InvoiceResult], Timestamp) -> Settled,
     pub(super) balance: fn(&mut Books, &TaxNo, &QuotaBalance, &Mark, Timestamp) -> Observed,
-    pub(super) begin: fn(&mut Books, &QuotaTransfer, &AccountKey, Option<&str>, &str, Timestamp) -> Begun,
+    pub(super) begin: fn(&mut Books, &QuotaTransfer, &AccountKey, Option<&Origin>, &str, Timestamp) -> Begun,
     pub(super) resume: fn(&mut Books, &TaxNo, &AccountKey, Timestamp) -> Option<Transfer>,
     pub(super) transfer: fn(&mut Books, &QuotaTransfer, &QuotaTransferAnswer, &Mark, Timestamp) -> Observed,
     pub(super) transfer_refused: fn(&mut Books, &QuotaTransfer, &str, &str, Timestamp),
@@ -308,7 +308,7 @@ fn return_later(
     books: &mut Books,
     request: &QuotaTransfer,
     key: &AccountKey,
-    origin: Option<&str>,
+    origin: Option<&Origin>,
     actor: &str,
     now: Timestamp,
 ) -> Begun {

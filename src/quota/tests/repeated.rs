@@ -75,3 +75,62 @@ async fn a_round_is_remembered_for_its_whole_month() {
     assert!(counter.transfers.month_start(&issuer(), "job").await.unwrap().is_none());
     assert_eq!(counter.arrived().len(), 2);
 }
+
+#[tokio::test]
+async fn credit_that_comes_after_the_month_has_begun_is_downloaded_when_the_bureau_is_asked_again() {
+    for suspended in [false, true] {
+        let mut counter = Counter::open(if suspended { 1000 } else { 0 }).await;
+        counter.office.books().suspended = suspended;
+        counter.at("2026-12-01 00:05:00");
+        assert!(counter.transfers.month_start(&issuer(), "job").await.unwrap().is_none());
+        {
+            let mut books = counter.office.books();
+            (books.at_bureau, books.suspended) = (yuan(1000), false);
+        }
+        assert!(counter.transfers.late_start(&issuer(), "job").await.unwrap().is_none());
+        assert_eq!(counter.office.books().balances, 1, "it was asked less than an hour ago");
+        // a process that has not asked yet
+        counter = counter.restarted().await;
+        let late = counter.transfers.late_start(&issuer(), "job").await.unwrap().unwrap();
+        assert_eq!((late.amount, late.origin.as_deref()), (yuan(800), Some("month_start:2026-12")));
+        assert_eq!(counter.office.books().balances, 2);
+        counter = counter.restarted().await;
+        assert!(counter.transfers.late_start(&issuer(), "job").await.unwrap().is_none());
+        assert!(counter.transfers.month_start(&issuer(), "job").await.unwrap().is_none());
+        assert_eq!((counter.arrived().len(), counter.available().await), (1, yuan(800)));
+        counter.check().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_finds_the_credit_first_does_not_keep_the_month_from_beginning() {
+    let counter = Counter::open(0).await;
+    counter.at("2026-12-01 00:05:00");
+    assert!(counter.transfers.month_start(&issuer(), "job").await.unwrap().is_none());
+    counter.office.books().at_bureau = yuan(1000);
+    counter.transfers.sync(&issuer(), "clerk").await.unwrap();
+    assert_eq!(counter.account().await.bureau_available, Some(yuan(1000)));
+    counter.hurry();
+    let late = counter.transfers.late_start(&issuer(), "job").await.unwrap().unwrap();
+    assert_eq!(late.amount, yuan(800));
+}
+
+#[tokio::test]
+async fn a_start_that_the_bureau_refused_is_made_up_for_and_no_other_unit_gets_what_nobody_asked_for() {
+    let mut counter = Counter::open(1000).await;
+    counter.at("2026-12-01 00:05:00");
+    assert!(counter.transfers.late_start(&issuer(), "job").await.unwrap().is_none());
+    assert_eq!(counter.office.books().balances, 0, "a unit of which nothing is known");
+    counter.transfers.sync(&issuer(), "clerk").await.unwrap();
+    counter = counter.restarted().await;
+    assert!(counter.transfers.late_start(&issuer(), "job").await.unwrap().is_none());
+    assert_eq!(counter.office.books().balances, 1, "there was credit, and nobody wanted it");
+    counter.fail([Fault::Refused("99")]);
+    counter.transfers.month_start(&issuer(), "job").await.unwrap_err();
+    counter = counter.restarted().await;
+    let late = counter.transfers.late_start(&issuer(), "job").await.unwrap().unwrap();
+    assert_eq!(late.amount, yuan(800));
+    counter.transfers.give_back(order(None), Return::All).await.unwrap();
+    counter = counter.restarted().await;
+    assert!(counter.transfers.late_start(&issuer(), "job").await.unwrap().is_none(), "once a month");
+}

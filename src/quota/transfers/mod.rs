@@ -16,7 +16,7 @@ mod rounds;
 mod send;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -35,7 +35,7 @@ use crate::{
     store::{
         StoreError,
         audit::{AuditRow, AuditTable},
-        ledger::{Mismatch, Transfer, TransferFilter},
+        ledger::{AccountKey, Mismatch, Transfer, TransferFilter},
         quota_settings::QuotaSettingTable,
     },
 };
@@ -132,6 +132,8 @@ struct Desk {
     seats: Seats,
     demand: demand::Waiting,
     memory: Mutex<reconcile::Memory>,
+    /// Months that could not begin with a download because the bureau gave nothing.
+    in_vain: Mutex<HashSet<AccountKey>>,
 }
 
 impl std::fmt::Debug for Transfers {
@@ -160,6 +162,7 @@ impl Transfers {
             seats: Seats::default(),
             demand: demand::Waiting::default(),
             memory: Mutex::default(),
+            in_vain: Mutex::default(),
         })))
     }
 

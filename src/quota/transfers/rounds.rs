@@ -1,12 +1,19 @@
 //! What is done by itself: the first download of a month, top-ups, the return at its end. Each may be called again.
 
-use super::{Order, Origin, Return, TransferError, Transfers};
+use std::{
+    collections::HashSet,
+    sync::{MutexGuard, PoisonError},
+};
+
+use super::{Desk, Order, Origin, Return, TransferError, Transfers};
 use crate::{
     domain::{Money, Period, TaxNo},
     quota::Settings,
-    store::ledger::{Account, Transfer, TransferState, Way},
+    store::ledger::{Account, AccountKey, Transfer, TransferState, Way},
 };
 
+/// The round that downloads a month's first credit.
+const MONTH_START: &str = "month_start";
 /// The round that gives back what is unused.
 const MONTH_END: &str = "month_end";
 
@@ -20,17 +27,53 @@ impl Transfers {
     pub async fn month_start(&self, issuer: &TaxNo, actor: &str) -> Result<Option<Transfer>, TransferError> {
         let settings = self.settings(issuer);
         let month = self.0.period();
-        let order = round(issuer, "month_start", month, actor);
-        let nothing = settings.month_start_amount.is_none() && settings.month_start_share.get() == 0;
-        if nothing || self.0.known(&order).await?.is_some() {
+        let order = round(issuer, MONTH_START, month, actor);
+        if !wants_a_start(&settings) || self.0.known(&order).await?.is_some() {
             return Ok(None);
         }
         let account = self.0.fresh(issuer).await?;
-        if account.figures.downloaded > Money::ZERO || account.suspended {
+        self.start(order, &settings, &account, month).await
+    }
+
+    /// Makes up for the month's first download where the bureau had no credit at the month's start, had suspended it, or
+    /// refused: asks again, but not more often than balances are asked for in the background. None while there is still
+    /// nothing to download, and for units whose month was not started in vain.
+    ///
+    /// # Errors
+    /// See [`TransferError`].
+    pub async fn late_start(&self, issuer: &TaxNo, actor: &str) -> Result<Option<Transfer>, TransferError> {
+        let settings = self.settings(issuer);
+        let month = self.0.period();
+        let order = round(issuer, MONTH_START, month, actor);
+        if !wants_a_start(&settings) || !self.0.was_started_in_vain(&order, month).await? {
             return Ok(None);
         }
-        let amount = settings.month_start_amount.or_else(|| share(&settings, &account)).unwrap_or_default();
-        self.take(order, &account, amount, month).await
+        self.0.bureau.ids(issuer)?;
+        let interval = self.0.ledger.0.config.load().balance_interval;
+        if !self.0.ledger.0.ask(issuer, interval, &*self.0.bureau).await? {
+            return Ok(None);
+        }
+        let account = self.0.account(issuer).await?;
+        self.start(order, &settings, &account, month).await
+    }
+
+    /// Downloads the month's first credit, if it has none yet.
+    async fn start(
+        &self,
+        order: Order,
+        settings: &Settings,
+        account: &Account,
+        month: Period,
+    ) -> Result<Option<Transfer>, TransferError> {
+        if account.figures.downloaded > Money::ZERO {
+            return Ok(None);
+        }
+        if gives_nothing(account) {
+            self.0.remember_in_vain(account);
+            return Ok(None);
+        }
+        let amount = settings.month_start_amount.or_else(|| share(settings, account)).unwrap_or_default();
+        self.take(order, account, amount, month).await
     }
 
     /// Downloads credit when less than the low-water mark is left, unless the month's unused credit was given back: that
@@ -43,8 +86,7 @@ impl Transfers {
         let Some(low_water) = settings.low_water else { return Ok(None) };
         self.0.bureau.ids(issuer)?;
         let month = self.0.period();
-        let ended = round(issuer, MONTH_END, month, actor);
-        if self.0.of_origin(&ended, &[TransferState::Done, TransferState::Open]).await?.is_some() {
+        if self.0.gave_back(issuer, month).await? {
             return Ok(None);
         }
         if self.0.account(issuer).await?.available() >= low_water {
@@ -101,6 +143,52 @@ impl Transfers {
         }
         self.run(order, Way::Download, amount, month).await.map(Some)
     }
+}
+
+impl Desk {
+    /// Whether the unused credit of the month was given back, or is about to be.
+    async fn gave_back(&self, issuer: &TaxNo, month: Period) -> Result<bool, TransferError> {
+        let ended = round(issuer, MONTH_END, month, "");
+        Ok(self.of_origin(&ended, &[TransferState::Done, TransferState::Open]).await?.is_some())
+    }
+
+    /// Whether the month has no credit because the bureau gave none when it was asked.
+    async fn was_started_in_vain(&self, order: &Order, month: Period) -> Result<bool, TransferError> {
+        let Some(account) = self.ledger.balance(&order.issuer, month).await? else { return Ok(false) };
+        if account.synced_at.is_none() || account.figures.downloaded > Money::ZERO {
+            return Ok(false);
+        }
+        if gives_nothing(&account) {
+            self.remember_in_vain(&account);
+        }
+        // an upload may have asked since, and so know better than the month's start did
+        let remembered = self.in_vain().contains(&account.key);
+        if !remembered && self.of_origin(order, &[TransferState::Refused]).await?.is_none() {
+            return Ok(false);
+        }
+        let begun = self.of_origin(order, &[TransferState::Done, TransferState::Open]).await?;
+        Ok(begun.is_none() && !self.gave_back(&order.issuer, month).await?)
+    }
+
+    fn remember_in_vain(&self, account: &Account) {
+        let mut in_vain = self.in_vain();
+        in_vain.retain(|key| key.period >= account.key.period);
+        in_vain.insert(account.key.clone());
+    }
+
+    fn in_vain(&self) -> MutexGuard<'_, HashSet<AccountKey>> {
+        self.in_vain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the bureau, when it was asked last, had nothing to download.
+fn gives_nothing(account: &Account) -> bool {
+    account.suspended || account.bureau_available.is_some_and(|amount| amount <= Money::ZERO)
+}
+
+/// Whether a month is to begin with a download at all.
+const fn wants_a_start(settings: &Settings) -> bool {
+    settings.month_start_amount.is_some() || settings.month_start_share.get() > 0
 }
 
 /// What is done once per unit and month, as an order.

@@ -332,7 +332,7 @@ pub trait ExchangeTable: Send + Sync {
     fn write(&self, records: std::sync::Arc<[Record]>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Marks every exchange that is still `Sending` as `Interrupted` and says how many there were. For the start,
-    /// before the first call is accepted.
+    /// before the first call is accepted. On a shared database those of gateways that are gone follow within seconds.
     fn interrupt_open(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// The same for exchanges of gateways that are no more, while this one works and shares the database with others.

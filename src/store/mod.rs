@@ -2,7 +2,7 @@
 //!
 //! A group of tables `x` is a file `store/x.rs` with the trait and the rows. What is written rarely, and every query, is
 //! SQL that both engines understand, in `store/sql/x.rs`; what is written often is written in each engine's own way, in
-//! `store/sqlite/x.rs` and `store/postgres/x.rs`. Each engine has migrations of its own, with the same numbers, under
+//! `store/sqlite/x.rs` and `store/postgres/x.rs`. Each engine has migrations of its own, with the same numbers where both have one, under
 //! `migrations/`. The store knows no rules; rules know no SQL. Every write goes through a `writer`, which carries many
 //! waiting commands in one transaction, so that durability costs one flush for many calls (design.md §3).
 

@@ -256,6 +256,11 @@ async fn four_gateways_on_one_database_sell_exactly_what_there_is_whatever_is_ki
     let scene = Scene { simulator, gateway, unit, client, dir: base };
     query_everything(&scene, &load).await;
 
+    tokio::task::block_in_place(|| {
+        eventually("the calls of gateways that were killed are marked", || {
+            books::all(&scene.gateway, "/exchanges?state=sending").is_empty().then_some(())
+        });
+    });
     books::agree(&scene);
     books::every_sent_upload_is_in_the_log(&scene, &["complete", "interrupted"]);
     let issued = books::invoices(&scene.simulator, &scene.unit.tax_no)

@@ -3,7 +3,7 @@
 mod own_calls;
 mod queue;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -184,7 +184,12 @@ async fn what_was_being_sent_when_the_gateway_stopped_is_interrupted_and_kept() 
     log.intent(&mut record).await.unwrap();
     store.close().await;
     let (_store, log) = opened(&directory).await;
-    assert_eq!(log.by_id(record.id).await.unwrap().unwrap().state, State::Interrupted);
+    // on a shared database it takes a while to know that nobody is at work on it
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while log.by_id(record.id).await.unwrap().unwrap().state != State::Interrupted {
+        assert!(store.is_shared() && tokio::time::Instant::now() < deadline, "it is marked at the start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let filter = Filter { state: Some(State::Interrupted), invoice_no: Some(number(1)), ..Filter::default() };
     assert_eq!(found(&log, filter).await, [record.id]);
 }

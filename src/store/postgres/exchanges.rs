@@ -1,6 +1,9 @@
 //! The request log on PostgreSQL: waiting records share their statements, many rows each.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -29,6 +32,9 @@ use crate::{
         writer::Command,
     },
 };
+
+/// How soon it is tried again to mark calls of gateways that are gone when the server is away.
+const AGAIN: Duration = Duration::from_secs(1);
 
 static SAVE: LazyLock<Insert> = LazyLock::new(|| {
     let columns: Vec<(&str, Kind)> =
@@ -221,15 +227,37 @@ impl Database {
         Ok(())
     }
 
-    /// Marks exchanges whose outcome is open and whose gateway is no more: those of other numbers that nobody holds, and
-    /// those of this number, which are its predecessor's.
+    /// Marks exchanges whose outcome is open and whose gateway is no more: those of this number, which are somebody's
+    /// who had it before, and before long those of other numbers that nobody holds. That takes some seconds, for which
+    /// no start needs to wait.
     pub(in crate::store) async fn interrupt_open(&self) -> Result<u64, StoreError> {
-        let mut gone = node::gone(&self.server, &self.node).await?;
-        gone.push(i32::from(self.node.number()));
-        self.interrupt(gone).await
+        let this = self.clone();
+        tokio::spawn(async move {
+            let error = loop {
+                match this.interrupt_gone().await {
+                    Ok(0) => return,
+                    Ok(interrupted) => {
+                        tracing::warn!(
+                            interrupted,
+                            "a gateway stopped during calls; their outcome is unknown"
+                        );
+                        return;
+                    }
+                    Err(error) if error.is_outage() => {}
+                    Err(error) => break error,
+                }
+                tokio::select! {
+                    () = this.closing.cancelled() => return,
+                    () = tokio::time::sleep(AGAIN) => {}
+                }
+            };
+            // the reconciliation looks as well
+            tracing::debug!(%error, "calls of gateways that are gone are marked later");
+        });
+        self.interrupt(vec![i32::from(self.node.number())]).await
     }
 
-    /// The same without those of this number, which is at work.
+    /// Marks those of other numbers that nobody holds.
     pub(in crate::store) async fn interrupt_gone(&self) -> Result<u64, StoreError> {
         let gone = node::gone(&self.server, &self.node).await?;
         if gone.is_empty() {

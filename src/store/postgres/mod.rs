@@ -19,6 +19,8 @@ mod spooled;
 #[cfg(test)]
 mod ledger_tests;
 #[cfg(test)]
+mod node_tests;
+#[cfg(test)]
 mod purge_tests;
 #[cfg(test)]
 mod spooled_tests;

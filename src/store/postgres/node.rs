@@ -2,7 +2,8 @@
 //!
 //! Ids of exchanges carry it, so that no two gateways give out the same. It is held by an advisory lock of a connection
 //! of its own: a lock that nobody holds belongs to no living gateway. After an outage of the server, which frees all
-//! locks, gateways get some time to take theirs again before anybody is believed to be gone.
+//! locks, gateways get some time to take theirs again before anybody is believed to be gone. Meanwhile they go on giving
+//! out ids; so whoever starts takes a number that nobody has had for longest, and never one that was free just now.
 
 use std::time::Duration;
 
@@ -16,13 +17,18 @@ use crate::{
 };
 
 /// What the locks of gateways are told apart by from others.
-const LOCK_SPACE: i32 = 0x1e0d;
+pub(super) const LOCK_SPACE: i32 = 0x1e0d;
 /// How often the connection is looked at, and made again.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a gateway may take to come back after the server was away.
 const GRACE: Duration = Duration::from_secs(4);
 
-const TAKE_ANY: &str = "SELECT n FROM generate_series(0, 511) AS n WHERE pg_try_advisory_lock($1, n) LIMIT 1";
+/// The number after the one that was taken last.
+const NEXT: &str = "SELECT nextval('gateway_node') % 512";
+
+/// The first free number from there on; the function is called for one after the other until it has one.
+const TAKE_ANY: &str = "SELECT (n % 512)::int FROM generate_series($2, $2 + 511) AS n
+WHERE pg_try_advisory_lock($1, (n % 512)::int) LIMIT 1";
 
 /// Nodes that have open exchanges, other than this one.
 const OPEN: &str = "SELECT DISTINCT ((id >> 12) & 511)::int FROM exchange
@@ -42,14 +48,16 @@ fn too_many() -> StoreError {
     StoreError::Conflict("512 gateways run on this database already; stop one".to_owned())
 }
 
-/// Takes the preferred number if it is free, else any.
+/// Takes the preferred number if it is free, else the next one.
 async fn take(connection: &mut PgConnection, preferred: Option<u16>) -> Result<Option<u16>, sqlx::Error> {
     if let Some(preferred) = preferred
         && try_lock(connection, i32::from(preferred)).await?
     {
         return Ok(Some(preferred));
     }
-    let taken: Option<i32> = sqlx::query_scalar(TAKE_ANY).bind(LOCK_SPACE).fetch_optional(connection).await?;
+    let next: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut *connection).await?;
+    let taken: Option<i32> =
+        sqlx::query_scalar(TAKE_ANY).bind(LOCK_SPACE).bind(next).fetch_optional(connection).await?;
     Ok(taken.and_then(|number| u16::try_from(number).ok()))
 }
 

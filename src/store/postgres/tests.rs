@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 
 use super::{open::Database, open::database, server::Server};
 use crate::{
-    domain::{ExchangeIds, Node},
+    domain::ExchangeIds,
     store::{
         Config, Metrics, Progress, StoreError,
         audit::AuditRow,
@@ -304,31 +304,6 @@ async fn a_sqlite_database_moves_over_whole_and_only_into_an_empty_one() {
     let claimed = crate::store::claim(&from).unwrap();
     assert!(matches!(move_over(&from, &to, &mut |_| ()).await, Err(StoreError::Busy { .. })));
     drop(claimed);
-}
-
-#[tokio::test]
-async fn gateways_have_numbers_of_their_own_and_only_those_that_are_gone_are_interrupted() {
-    let url = TestServer::shared().database();
-    let (first, second) = (open(&url).await.unwrap(), open(&url).await.unwrap());
-    assert_ne!(first.node.number(), second.node.number());
-    let now: jiff::Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
-    let sending = |node: &Node| Record::open(ExchangeIds::of(node.clone(), None).next(now), now);
-    let (mine, alive) = (sending(&first.node), sending(&second.node));
-    let gone = Record::open(ExchangeIds::new(77, None).next(now), now);
-    first.record(Arc::from([mine.clone(), alive.clone(), gone.clone()])).await.unwrap();
-    let states = async || -> Vec<String> {
-        sqlx::query_scalar("SELECT state FROM exchange ORDER BY array_position($1, id)")
-            .bind(vec![mine.id.number(), alive.id.number(), gone.id.number()])
-            .fetch_all(&first.readers)
-            .await
-            .unwrap()
-    };
-    assert_eq!(first.interrupt_gone().await.unwrap(), 1, "while both work");
-    assert_eq!(states().await, ["sending", "sending", "interrupted"]);
-    assert_eq!(first.interrupt_gone().await.unwrap(), 0);
-    first.record(Arc::from([gone.clone()])).await.unwrap();
-    assert_eq!(first.interrupt_open().await.unwrap(), 2, "at the start of the first");
-    assert_eq!(states().await, ["interrupted", "sending", "interrupted"]);
 }
 
 #[tokio::test]

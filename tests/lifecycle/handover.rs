@@ -15,7 +15,7 @@ use crate::{
         postgres::Server,
     },
     load::Load,
-    stand::Stand,
+    stand::{Sockets, Stand},
     times,
 };
 
@@ -58,6 +58,15 @@ async fn under_load(mut stand: Stand, overlapping: impl Fn(&mut Stand) -> Durati
         outcome.slowest,
     );
     outcome.assert_every_call_counts_once(&stand);
+}
+
+#[test]
+fn ports_that_were_not_handed_over_are_taken_as_soon_as_the_process_before_lets_go_of_them() {
+    let mut stand = Stand::start_over(Sockets::of_data(), &Server::shared().database(), "");
+    let before = stand.gateway.process.id();
+    stand.hand_over();
+    assert_ne!(stand.gateway.process.id(), before);
+    assert_eq!(stand.gateway.api("GET", "/status", None).0, 200);
 }
 
 /// What the old process could not hand over when it ended is in the spool, and so is what the new one answers meanwhile.

@@ -18,37 +18,45 @@ use crate::common::{
 };
 
 /// The sockets of a gateway, kept open by the test as systemd would.
-pub(crate) struct Sockets(Vec<TcpListener>);
+pub(crate) struct Sockets {
+    open: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
 
 /// Where the handed-over descriptors begin; beyond what the test itself has open.
 const FIRST: usize = 200;
 
 impl Sockets {
     pub(crate) fn open() -> Self {
-        Self((0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect())
+        let open: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses = open.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        Self { open, addresses }
     }
 
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|socket| socket.local_addr().unwrap()).collect()
+    /// Those of the data plane only; the gateway opens the others itself.
+    pub(crate) fn of_data() -> Self {
+        let mut all = Self::open();
+        all.open.truncate(2);
+        all
     }
 
     /// A shell that hands the sockets over and becomes the gateway.
     pub(crate) fn command(&self) -> Command {
         let mut script = String::new();
-        for (index, socket) in self.0.iter().enumerate() {
+        for (index, socket) in self.open.iter().enumerate() {
             socket2::SockRef::from(socket).set_cloexec(false).unwrap();
             script += &format!("exec {}<&{}; ", FIRST + index, socket.as_raw_fd());
         }
-        for socket in &self.0 {
+        for socket in &self.open {
             script += &format!("exec {}<&-; ", socket.as_raw_fd());
         }
         script += r#"exec "$0" "$@""#;
         let mut command = Command::new("bash");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_leqi-gateway")]);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("LISTEN_FDS", self.0.len().to_string());
+        command.env("LISTEN_FDS", self.open.len().to_string());
         command.env("LISTEN_FDS_FIRST_FD", FIRST.to_string());
-        command.env("LISTEN_FDNAMES", "data:plain:admin:ops");
+        command.env("LISTEN_FDNAMES", ["data", "plain", "admin", "ops"][..self.open.len()].join(":"));
         command
     }
 }
@@ -72,15 +80,19 @@ impl Stand {
 
     /// The same on this database.
     pub(crate) fn start_on(url: &str, more: &str) -> Self {
+        Self::start_over(Sockets::open(), url, more)
+    }
+
+    /// The same over these sockets.
+    pub(crate) fn start_over(sockets: Sockets, url: &str, more: &str) -> Self {
         let simulator = Simulator::start();
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::generate("lifecycle tests", now()).unwrap();
         std::fs::create_dir_all(dir.path().join("certs")).unwrap();
         std::fs::write(dir.path().join("certs/ca.pem"), authority.certificate_pem()).unwrap();
         renew(&authority, dir.path());
-        let sockets = Sockets::open();
         let mut config = gateway_config(&simulator).replace("sqlite://data/gateway.db", url);
-        for address in sockets.addresses() {
+        for address in &sockets.addresses {
             config = config.replacen("127.0.0.1:0", &address.to_string(), 1);
         }
         config += more;

@@ -213,6 +213,7 @@ impl Shared {
             (_, next) => next,
         };
         let as_it_is = row.is_some_and(|row| row.schedule == text && row.due_at == due_at);
-        (!as_it_is).then_some(JobPlan { name, schedule: text, due_at })
+        let seen = row.map(|row| (row.schedule.clone(), row.due_at));
+        (!as_it_is).then_some(JobPlan { name, schedule: text, due_at, seen })
     }
 }

@@ -198,6 +198,8 @@ pub struct JobPlan {
     pub schedule: String,
     /// When it is due next; `None` when it is switched off.
     pub due_at: Option<Timestamp>,
+    /// The schedule and the due time that the plan was made from; `None` when the job was not there.
+    pub seen: Option<(String, Option<Timestamp>)>,
 }
 
 /// The end of a run.
@@ -214,7 +216,8 @@ pub trait JobTable: Send + Sync {
     /// All jobs, by name.
     fn all(&self) -> BoxFuture<'_, Result<Vec<JobRow>, StoreError>>;
 
-    /// Adds the job or changes its schedule and due time, and nothing else of it.
+    /// Adds the job or changes its schedule and due time, and nothing else of it. What is not as it was seen is left
+    /// as it is: another gateway planned it or ran it since, and a turn that it wrote down must not be put off.
     fn plan(&self, plan: JobPlan) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Notes that a run is asked for; `false` when there is no such job. Whoever waits in [`JobTable::requested`] of

@@ -10,7 +10,7 @@ async fn planned(api: &Api) {
     for (name, due_at) in [(JobName::Audit, Some("2026-12-01T00:05:00+08:00")), (JobName::TopUp, None)] {
         let due_at = due_at.map(|at| at.parse().unwrap());
         let schedule = if due_at.is_some() { "daily at 00:05" } else { "off" }.to_owned();
-        api.state.store.jobs.plan(JobPlan { name, schedule, due_at }).await.unwrap();
+        api.state.store.jobs.plan(JobPlan { name, schedule, due_at, seen: None }).await.unwrap();
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     store::{
         self, Store, StoreError,
         audit::AuditRow,
-        jobs::{JobName, JobResult, JobRow, Request},
+        jobs::{JobName, JobPlan, JobResult, JobRow, Request},
         leases::{Lease, LeaseTable},
     },
     telemetry,

@@ -58,6 +58,27 @@ async fn of_three_gateways_one_runs_it() {
 }
 
 #[tokio::test]
+async fn a_plan_made_from_what_has_changed_since_puts_off_no_turn() {
+    let bench = Bench::at("2026-11-30 23:59:00").await;
+    let (table, name) = (&bench.store.jobs, JobName::MonthStart);
+    let (december, january) = (beijing("2026-12-01 00:05:00"), beijing("2027-01-01 00:05:00"));
+    let plan = |due_at, seen: Option<Timestamp>| {
+        let schedule = "on the 1st at 00:05".to_owned();
+        let seen = seen.map(|due_at| (schedule.clone(), Some(due_at)));
+        table.plan(JobPlan { name, schedule, due_at: Some(due_at), seen })
+    };
+    let due = async || bench.row(name).await.unwrap().due_at;
+    plan(december, None).await.unwrap();
+    // a gateway that looked before the first had planned it, and wrote when the turn had come
+    plan(january, None).await.unwrap();
+    assert_eq!(due().await, Some(december));
+    plan(january, Some(beijing("2026-11-01 00:05:00"))).await.unwrap();
+    assert_eq!(due().await, Some(december));
+    plan(january, Some(december)).await.unwrap();
+    assert_eq!(due().await, Some(january));
+}
+
+#[tokio::test]
 async fn whoever_lost_the_lease_stops_and_cannot_write_down_an_end() {
     let bench = Bench::at("2026-11-30 23:59:00").await;
     let job = Told::new(JobName::MonthStart, Way::Steps, &bench.clock);

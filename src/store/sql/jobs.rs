@@ -44,13 +44,20 @@ impl JobTable for Jobs {
         Box::pin(self.tables.write(move |mut session| {
             let plan = plan.clone();
             Box::pin(async move {
-                let statement = Statement::new(
-                    "INSERT INTO job (name, schedule, due_at) VALUES ($1, $2, $3) ON CONFLICT (name) \
-                     DO UPDATE SET schedule = excluded.schedule, due_at = excluded.due_at",
-                )
-                .bind(plan.name.as_str())
-                .bind(plan.schedule)
-                .bind(plan.due_at);
+                let statement = Statement::new(match plan.seen {
+                    None => {
+                        "INSERT INTO job (name, schedule, due_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING"
+                    }
+                    Some(_) => {
+                        "UPDATE job SET schedule = $2, due_at = $3 \
+                         WHERE name = $1 AND schedule = $4 AND due_at IS NOT DISTINCT FROM $5"
+                    }
+                });
+                let mut statement =
+                    statement.bind(plan.name.as_str()).bind(plan.schedule).bind(plan.due_at);
+                if let Some((schedule, due_at)) = plan.seen {
+                    statement = statement.bind(schedule).bind(due_at);
+                }
                 session.execute(statement).await.map(drop)
             })
         }))

@@ -269,3 +269,14 @@ async fn a_database_of_a_newer_version_is_not_touched() {
     assert!(matches!(error, StoreError::Migration { .. }), "{error:?}");
     assert!(error.to_string().contains("newer version"), "{error}");
 }
+
+#[tokio::test]
+async fn sqlite_is_compiled_as_the_project_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(&dir.path().join("gateway.db")).await.unwrap();
+    let options: Vec<String> =
+        sqlx::query_scalar("PRAGMA compile_options").fetch_all(&database.readers).await.unwrap();
+    let told = "see .cargo/config.toml: cargo reads it where it is started, which must be in the project";
+    assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{told}: {options:?}");
+    assert!(!options.iter().any(|option| option == "ENABLE_MEMORY_MANAGEMENT"), "{told}: {options:?}");
+}

@@ -220,15 +220,10 @@ impl Calls {
             }
             tokio::select! {
                 // a call that ends lets the connection rest, but wakes nobody for it
-                () = sleep_until(waiting.rest.map_or(deadline, |rest| deadline.min(now + self.look_after(rest)))) => {}
+                () = sleep_until(waiting.rest.map_or(deadline, |rest| deadline.min(now + rest))) => {}
                 () = self.changed.notified() => {}
             }
         }
-    }
-
-    /// When to look again whether it may rest: not often while a call takes its time.
-    fn look_after(&self, rest: Duration) -> Duration {
-        if self.is_busy() { rest.max(Duration::from_secs(1)) } else { rest }
     }
 
     fn waits_for(&self, waiting: Waiting) -> (u64, Duration, Overdue) {

@@ -19,9 +19,10 @@ const UNIT: usize = 1024;
 /// The first and the longest pause before a failed write is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// A write costs as much as some tens of records: when fewer wait, others are waited for, but not long.
-const WORTH: usize = 32;
-/// For so long.
-const GATHER: Duration = Duration::from_millis(20);
+const WORTH: usize = 16;
+/// For so long. A longer wait would cost less, but what then has to be written at once takes a core away from calls
+/// for longer than they should wait.
+const GATHER: Duration = Duration::from_millis(5);
 /// Tries of a record that the store refuses while it takes others.
 const TRIES: u32 = 3;
 

@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::Metrics;
 
-/// How often.
-const EVERY: Duration = Duration::from_millis(250);
+/// How often while something is written: a little at a time, so that calls need not wait for the core or the disk.
+const OFTEN: Duration = Duration::from_millis(25);
+/// How often else.
+const SELDOM: Duration = Duration::from_millis(250);
 /// Pages of the log from which on it must begin anew, 64 MiB: it can only when nobody writes meanwhile, so the writer
 /// is held up for the few pages that are left.
 const LONG: i64 = 16 << 10;
@@ -50,17 +52,19 @@ impl Checkpoints {
 async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: CancellationToken) {
     let mut seen = metrics.transactions.get();
     let mut failing = false;
+    let mut pause = SELDOM;
     loop {
         tokio::select! {
             () = closing.cancelled() => break,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         let now = metrics.transactions.get();
+        pause = SELDOM;
         if now == seen {
             continue;
         }
         match carry_over(&mut connection).await {
-            Ok(()) => (seen, failing) = (now, false),
+            Ok(()) => (seen, failing, pause) = (now, false, OFTEN),
             // a full disk fails every time; the writer says it of each call, and once is enough here
             Err(error) if !std::mem::replace(&mut failing, true) => {
                 tracing::warn!(%error, "the database's write-ahead log cannot be carried over and grows; is there room on the disk? It is tried again and again");
@@ -76,6 +80,8 @@ async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: Cancel
 async fn carry_over(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let (_, pages, _) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await?;
     if pages > LONG {
+        // what came meanwhile, so that next to nothing is left to do while the writer is held up
+        checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await?;
         // when readers are in the way it is tried again the next time
         checkpoint("PRAGMA wal_checkpoint(RESTART)", connection).await?;
     }

@@ -14,8 +14,9 @@ use crate::{
     },
 };
 
-/// Rows of one statement at most.
-pub(super) const ROWS: usize = 32;
+/// Rows of one statement at most. Each number of rows is a statement of its own that is kept prepared, so that the
+/// memory they take grows with the square of this.
+pub(super) const ROWS: usize = 16;
 
 /// Adds records, or completes those whose intent is there, with bodies and keys: all at once, since what a statement
 /// costs besides its rows, its way to the driver's thread and back, is as much as several rows. The parameters are

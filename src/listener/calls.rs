@@ -27,6 +27,9 @@ use super::{
 /// its calls at once may, one that does nothing else may not.
 const BROKEN_OFF: Rate = Rate { per_second: nonzero(20), burst: nonzero(400) };
 
+/// How often a connection is looked at that is busy each time, whether it may rest.
+const LOOK: Duration = Duration::from_secs(1);
+
 const fn nonzero(number: u32) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(number - 1)
 }
@@ -204,6 +207,7 @@ impl Calls {
 
     /// Waits until the connection has waited too long.
     pub(super) async fn overdue(&self, waiting: Waiting) -> Overdue {
+        let mut look = waiting.rest;
         loop {
             if let Some(cut) = self.reason() {
                 return Overdue::Connection(cut);
@@ -220,10 +224,17 @@ impl Calls {
             }
             tokio::select! {
                 // a call that ends lets the connection rest, but wakes nobody for it
-                () = sleep_until(waiting.rest.map_or(deadline, |rest| deadline.min(now + rest))) => {}
+                () = sleep_until(look.map_or(deadline, |look| deadline.min(now + look))) => {
+                    look = waiting.rest.map(|rest| self.next_look(look.unwrap_or(rest), rest));
+                }
                 () = self.changed.notified() => {}
             }
         }
+    }
+
+    /// When to look again whether the connection may rest: less and less often while calls take their time.
+    fn next_look(&self, look: Duration, rest: Duration) -> Duration {
+        if self.is_busy() { (look * 2).min(LOOK) } else { rest }
     }
 
     fn waits_for(&self, waiting: Waiting) -> (u64, Duration, Overdue) {
@@ -343,5 +354,19 @@ mod tests {
         });
         activity.quiet(Duration::from_millis(100)).await;
         assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_connection_is_looked_at_less_and_less_often_while_its_call_takes_its_time() {
+        let (calls, rest) = (Calls::new(), Duration::from_millis(100));
+        let (call, _) = calls.begin();
+        let mut look = rest;
+        let waits = std::array::from_fn(|_| {
+            look = calls.next_look(look, rest);
+            look.as_millis()
+        });
+        assert_eq!(waits, [200, 400, 800, 1000, 1000]);
+        drop(call);
+        assert_eq!(calls.next_look(look, rest), rest);
     }
 }

@@ -3,7 +3,7 @@
 //! SQLite would do it inside of every so-manieth commit, and whoever waits for that commit would wait for it too, some
 //! ten milliseconds. A connection of its own does it while the writer goes on (<https://www.sqlite.org/wal.html>, §2.3).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::{sync::Mutex, task::JoinHandle};
@@ -63,8 +63,11 @@ async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: Cancel
         if now == seen {
             continue;
         }
+        let begun = Instant::now();
         match carry_over(&mut connection).await {
-            Ok(()) => (seen, failing, pause) = (now, false, OFTEN),
+            // where a flush takes long, commits must get their turn too
+            Ok(true) => (seen, failing, pause) = (now, false, OFTEN.max(4 * begun.elapsed())),
+            Ok(false) => (seen, failing) = (now, false),
             // a full disk fails every time; the writer says it of each call, and once is enough here
             Err(error) if !std::mem::replace(&mut failing, true) => {
                 tracing::warn!(%error, "the database's write-ahead log cannot be carried over and grows; is there room on the disk? It is tried again and again");
@@ -77,15 +80,18 @@ async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: Cancel
     }
 }
 
-async fn carry_over(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+/// Whether nobody was in the way of a log that has to begin anew: the writer is held up with the attempt, so that it
+/// must not be repeated at once.
+async fn carry_over(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let (_, pages, _) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await?;
     if pages > LONG {
         // what came meanwhile, so that next to nothing is left to do while the writer is held up
         checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await?;
         // when readers are in the way it is tried again the next time
-        checkpoint("PRAGMA wal_checkpoint(RESTART)", connection).await?;
+        let (busy, ..) = checkpoint("PRAGMA wal_checkpoint(RESTART)", connection).await?;
+        return Ok(busy == 0);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether somebody was in the way, the pages of the log, and how many of them were carried over.

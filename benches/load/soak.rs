@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
+    error::Error,
     fs::File,
     io::{BufWriter, Write},
     path::PathBuf,
@@ -346,8 +347,19 @@ impl System {
     }
 }
 
+/// What an answer without a head is. With HTTP/2 an answer that breaks off soon is ended by a reset of its stream, which
+/// overtakes the head that was not sent yet; the connection stays.
+fn lost(error: &hyper::Error) -> Outcome {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    if cause.is_some_and(|cause| cause.is_reset() && cause.is_remote()) {
+        Outcome::Broken
+    } else {
+        Outcome::Cut
+    }
+}
+
 async fn exchange(sender: &mut Sender, request: Request<Body>) -> Result<Bytes, Outcome> {
-    let response = sender.send(request).await.map_err(|_| Outcome::Cut)?;
+    let response = sender.send(request).await.map_err(|error| lost(&error))?;
     let body = response.into_body().collect().await.map_err(|_| Outcome::Broken)?;
     Ok(body.to_bytes())
 }

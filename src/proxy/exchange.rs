@@ -292,6 +292,20 @@ impl Exchange {
         });
     }
 
+    /// Notes that a bug ended the call; what the platform had answered stays in the record as evidence.
+    fn broken_off(&mut self) {
+        let error = GatewayError::Interrupted;
+        if self.record.as_ref().is_some_and(|record| record.status.is_none()) {
+            let (response, body) = error.answer(self.id);
+            return self.answered_with(&error, &response, body);
+        }
+        self.change(|record| record.decision_code = Some(error.code().to_owned()));
+        self.noted(
+            "a bug in the gateway interrupted the call after the platform had begun to answer; the client may not have \
+             received this answer",
+        );
+    }
+
     /// Stops the clock of the upstream.
     pub(super) fn ended(&mut self) {
         if let Some(sent) = self.sent {
@@ -350,9 +364,7 @@ impl Drop for Exchange {
         self.ended();
         self.requested_by_now();
         let (decision, state, outcome) = if std::thread::panicking() {
-            let error = GatewayError::Interrupted;
-            let (response, body) = error.answer(self.id);
-            self.answered_with(&error, &response, body);
+            self.broken_off();
             (Decision::Failed, State::Interrupted, Outcome::Failed)
         } else if self.sent.is_some() {
             (Decision::Forwarded, State::Aborted, Outcome::Aborted)

@@ -6,22 +6,32 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::{Admission, Config, Plan, Proxy, Route, SandboxFlag, Services};
+use super::{
+    Admission, Config, Plan, Proxy, Route, SandboxFlag, Services,
+    capture::{Recorded, Recording, Watched},
+    exchange::Exchange,
+    passing::Passing,
+};
 use crate::{
     clock::Clock,
     confirmation::{Confirmations, Identity, Platform},
-    domain::{Environment, ExchangeId, ExchangeIds, TaxNo},
+    domain::{Environment, ExchangeId, ExchangeIds, Period, PlatformId, TaxNo},
     leqi::{
         client::CallEnded,
         messages::{
@@ -34,15 +44,20 @@ use crate::{
     request_log::{self, Decision, RequestLog, State},
     store::{
         self, Store, StoreError,
+        audit::AuditRow,
+        confirmations::{ConfirmationFilter, ConfirmationRow, ConfirmationTable},
         exchanges::{ExchangeTable, Filter, Purged, Record, Side, StoredBody},
     },
     telemetry::metrics::Metrics,
     unit::{MasterKey, Registry},
-    upstream::{Upstream, UpstreamMetrics},
+    upstream::{BoxError, Upstream, UpstreamMetrics},
 };
 
 /// Something that is changed at the platform.
 const WRITE: &str = "/access/v2/invoke/202007/QDHZQRDSQ";
+
+/// What the platform answers.
+const ANSWER: &str = r#"{"httpStatusCode":"200","body":""}"#;
 
 /// A request log with a bug: it panics over the next record in this state.
 struct Buggy {
@@ -90,6 +105,45 @@ impl ExchangeTable for Buggy {
 
     fn last_id(&self) -> BoxFuture<'_, Result<Option<ExchangeId>, StoreError>> {
         self.table.last_id()
+    }
+}
+
+/// Confirmations with a bug: they panic over the first upload that passed.
+struct Buggier;
+
+impl ConfirmationTable for Buggier {
+    fn create(
+        &self,
+        _: ConfirmationRow,
+        _: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(ConfirmationRow, bool), StoreError>> {
+        panic!("a bug")
+    }
+
+    fn by_id(&self, _: i64) -> BoxFuture<'_, Result<Option<ConfirmationRow>, StoreError>> {
+        unreachable!()
+    }
+
+    fn by_month(
+        &self,
+        _: TaxNo,
+        _: PlatformId,
+        _: Period,
+    ) -> BoxFuture<'_, Result<Option<ConfirmationRow>, StoreError>> {
+        unreachable!()
+    }
+
+    fn list<'a>(
+        &'a self,
+        _: &'a ConfirmationFilter,
+        _: Option<i64>,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<ConfirmationRow>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn update(&self, _: ConfirmationRow, _: Option<AuditRow>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        unreachable!()
     }
 }
 
@@ -176,18 +230,14 @@ impl Bench {
 
     /// The answer's status, its error's code, and its exchange.
     async fn call(&self) -> (StatusCode, Value) {
-        let peer = Peer {
-            address: "127.0.0.1:40000".parse().unwrap(),
-            via: None,
-            identity: None,
-            listener: "127.0.0.1:8443".parse().unwrap(),
-            sni: None,
-            tls: false,
-        };
-        let request = Request::post(WRITE).header("host", "gateway").header("content-length", "2");
-        let request = request.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+        self.send(WRITE, "{}").await
+    }
+
+    async fn send(&self, path: &str, body: &'static str) -> (StatusCode, Value) {
+        let request = Request::post(path).header("host", "gateway").header("content-length", body.len());
+        let request = request.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
         let admission = Arc::new(Admission::default());
-        let answer = Arc::clone(&self.proxy).handle(admission, peer, request).await;
+        let answer = Arc::clone(&self.proxy).handle(admission, peer(), request).await;
         let status = answer.status();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())
@@ -196,14 +246,9 @@ impl Bench {
     /// A call during which the log panics over a record in this state; gives its exchange.
     async fn interrupted(&self, over: State) -> ExchangeId {
         *self.log.over.lock().unwrap() = Some(over);
-        let (status, envelope) = self.call().await;
+        let answer = self.call().await;
         assert_eq!(self.log.over.lock().unwrap().take(), None, "the bug has struck");
-        assert_eq!((status, &envelope["httpStatusCode"]), (StatusCode::BAD_GATEWAY, &"502".into()));
-        let response: Value = serde_json::from_str(envelope["body"].as_str().unwrap()).unwrap();
-        let (error, id) = (&response["Response"]["Error"], &response["Response"]["RequestId"]);
-        assert_eq!(error["Code"], "GW-INTERRUPTED", "{response}");
-        assert!(error["Message"].as_str().unwrap().contains("不要更换发票号码重开"), "{response}");
-        ExchangeId::parse(id.as_str().unwrap()).unwrap()
+        told(&answer)
     }
 
     /// The gateway works as if nothing had been.
@@ -220,6 +265,27 @@ impl Bench {
     }
 }
 
+fn peer() -> Peer {
+    Peer {
+        address: "127.0.0.1:40000".parse().unwrap(),
+        via: None,
+        identity: None,
+        listener: "127.0.0.1:8443".parse().unwrap(),
+        sni: None,
+        tls: false,
+    }
+}
+
+/// The exchange of an answer that tells of an interruption.
+fn told((status, envelope): &(StatusCode, Value)) -> ExchangeId {
+    assert_eq!((*status, &envelope["httpStatusCode"]), (StatusCode::BAD_GATEWAY, &"502".into()));
+    let response: Value = serde_json::from_str(envelope["body"].as_str().unwrap()).unwrap();
+    let (error, id) = (&response["Response"]["Error"], &response["Response"]["RequestId"]);
+    assert_eq!(error["Code"], "GW-INTERRUPTED", "{response}");
+    assert!(error["Message"].as_str().unwrap().contains("不要更换发票号码重开"), "{response}");
+    ExchangeId::parse(id.as_str().unwrap()).unwrap()
+}
+
 async fn services(store: &Store, log: Arc<Buggy>, metrics: &Metrics) -> Services {
     let clock = Clock::system();
     let log_metrics = request_log::Metrics::register(metrics).unwrap();
@@ -228,7 +294,7 @@ async fn services(store: &Store, log: Arc<Buggy>, metrics: &Metrics) -> Services
     let table = Arc::clone(&store.ledger);
     let ledger = Ledger::new(table, clock.clone(), quota::Config::default(), &quota_metrics);
     let (settings, audit) = (Arc::clone(&store.quota_settings), Arc::clone(&store.audit));
-    let table = Arc::clone(&store.confirmations);
+    let table: Arc<dyn ConfirmationTable> = Arc::new(Buggier);
     let master = MasterKey::generate().unwrap();
     Services {
         registry: Registry::open(Arc::clone(&store.units), master, clock.clone()).await.unwrap(),
@@ -254,7 +320,7 @@ async fn platform() -> (String, Arc<AtomicUsize>) {
             let counted = Arc::clone(&counted);
             let answer = service_fn(move |_: Request<Incoming>| {
                 counted.fetch_add(1, Ordering::SeqCst);
-                let body = Full::new(Bytes::from_static(br#"{"httpStatusCode":"200","body":""}"#));
+                let body = Full::new(Bytes::from_static(ANSWER.as_bytes()));
                 async { Ok::<_, Infallible>(http::Response::new(body)) }
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
@@ -285,4 +351,45 @@ async fn a_bug_after_a_call_was_sent_sends_nothing_again_and_leaves_its_outcome_
     assert_eq!(state().await, State::Sending);
     assert_eq!(bench.store.exchanges.interrupt_open().await.unwrap(), 1, "at the next start");
     assert_eq!(state().await, State::Interrupted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bug_after_the_platform_answered_leaves_its_answer_in_the_log() {
+    const UPLOAD: &str = r#"{"xsfnsrsbh":"91350100M000100Y43","xsfsjswjgdm":"14400020000","ywlx":"1",
+        "ptbh":"0123456789abcdef0123","yf":"2025-05"}"#;
+    let bench = Bench::open().await;
+    let id = told(&bench.send("/access/v2/invoke/202007/SCFPHZQRXX", UPLOAD).await);
+    bench.goes_on().await;
+    let row = bench.store.exchanges.by_id(id).await.unwrap().expect("a record");
+    assert_eq!((row.state, row.decision, row.status), (State::Interrupted, Decision::Failed, Some(200)));
+    assert_eq!(row.decision_code.as_deref(), Some("GW-INTERRUPTED"));
+    assert!(row.note.unwrap().contains("a bug in the gateway"));
+    assert_eq!(row.response_size, ANSWER.len() as u64);
+    let body = bench.store.exchanges.body(id, Side::Response).await.unwrap().expect("a body");
+    assert_eq!(body.bytes, ANSWER.as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bug_while_an_answer_passes_is_recorded_with_what_the_client_saw() {
+    let bench = Bench::open().await;
+    let (request, ()) = Request::get("/access/v1/read").body(()).unwrap().into_parts();
+    let (answer, ()) = http::Response::builder().status(206).body(()).unwrap().into_parts();
+    let mut exchange = Exchange::open(&bench.proxy);
+    let id = exchange.id();
+    exchange.record(&peer(), &request);
+    exchange.answered(&answer);
+    let received = Some(Recording::new(1000));
+    let mut pieces = 0;
+    let body = StreamBody::new(futures_util::stream::poll_fn(move |_| {
+        pieces += 1;
+        assert!(pieces < 3, "a bug");
+        Poll::Ready(Some(Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"piece")))))
+    }));
+    let body = Watched::new(Recorded::new(body, received.clone()), Passing::unread(exchange, received));
+    assert!(tokio::spawn(body.collect()).await.unwrap_err().is_panic());
+    bench.proxy.drained().await;
+    bench.proxy.services.log.close().await;
+    let row = bench.store.exchanges.by_id(id).await.unwrap().expect("a record");
+    assert_eq!((row.state, row.status, row.response_size), (State::Interrupted, Some(206), 10));
+    assert_eq!(row.decision_code.as_deref(), Some("GW-INTERRUPTED"));
 }

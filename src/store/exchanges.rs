@@ -23,7 +23,7 @@ pub enum Side {
 /// What the gateway did with a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Decision {
-    /// Sending it failed; the gateway answered with an infrastructure error (protocol.md §2).
+    /// Sending it failed, and the gateway answered with an infrastructure error (protocol.md §2); or a bug interrupted it.
     Failed,
     /// It went to the platform, and what the platform answered went back.
     #[default]

@@ -3,7 +3,9 @@
 //! Ids of exchanges carry it, so that no two gateways give out the same. It is held by an advisory lock of a connection
 //! of its own: a lock that nobody holds belongs to no living gateway. After an outage of the server, which frees all
 //! locks, gateways get some time to take theirs again before anybody is believed to be gone. Meanwhile they go on giving
-//! out ids; so whoever starts takes a number that nobody has had for longest, and never one that was free just now.
+//! out ids; so whoever starts takes the number after the one that was taken last, which nobody has had for longest. The
+//! numbers come round after 512; those in use are passed over for good, so that one that is free just for a moment is
+//! met at the next round at the earliest.
 
 use std::time::Duration;
 
@@ -23,12 +25,17 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long a gateway may take to come back after the server was away.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// The number after the one that was taken last.
-const NEXT: &str = "SELECT nextval('gateway_node') % 512";
+/// How many numbers there are.
+const NUMBERS: u16 = 512;
 
-/// The first free number from there on; the function is called for one after the other until it has one.
-const TAKE_ANY: &str = "SELECT (n % 512)::int FROM generate_series($2, $2 + 511) AS n
-WHERE pg_try_advisory_lock($1, (n % 512)::int) LIMIT 1";
+/// The number after the one that was taken or passed over last.
+const NEXT: &str = "SELECT (nextval('gateway_node') % 512)::int";
+
+/// Those of the numbers whose locks nobody holds. Looking does not take a lock: its gateway could be about to.
+const FREE: &str = "SELECT n FROM unnest($2::int[]) AS n WHERE NOT EXISTS (
+    SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2
+    AND classid = $1::int::oid AND objid = n::oid
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
 
 /// Nodes that have open exchanges, other than this one.
 const OPEN: &str = "SELECT DISTINCT ((id >> 12) & 511)::int FROM exchange
@@ -55,13 +62,17 @@ async fn take(connection: &mut PgConnection, preferred: Option<u16>) -> Result<O
     {
         return Ok(Some(preferred));
     }
-    let next: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut *connection).await?;
-    let taken: Option<i32> =
-        sqlx::query_scalar(TAKE_ANY).bind(LOCK_SPACE).bind(next).fetch_optional(connection).await?;
-    Ok(taken.and_then(|number| u16::try_from(number).ok()))
+    for _ in 0..NUMBERS {
+        // asked each time, so that the next one to start begins behind the number that is taken in the end
+        let next: i32 = sqlx::query_scalar(NEXT).fetch_one(&mut *connection).await?;
+        if try_lock(connection, next).await? {
+            return Ok(u16::try_from(next).ok());
+        }
+    }
+    Ok(None)
 }
 
-async fn try_lock(connection: &mut PgConnection, number: i32) -> Result<bool, sqlx::Error> {
+pub(super) async fn try_lock(connection: &mut PgConnection, number: i32) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
         .bind(LOCK_SPACE)
         .bind(number)
@@ -120,17 +131,6 @@ pub(super) async fn gone(server: &Server, own: &Node) -> Result<Vec<i32>, StoreE
 }
 
 /// Those whose locks nobody holds.
-async fn free(connection: &mut PgConnection, numbers: Vec<i32>) -> Result<Vec<i32>, sqlx::Error> {
-    let mut free = Vec::new();
-    for number in numbers {
-        if try_lock(connection, number).await? {
-            free.push(number);
-            sqlx::query("SELECT pg_advisory_unlock($1, $2)")
-                .bind(LOCK_SPACE)
-                .bind(number)
-                .execute(&mut *connection)
-                .await?;
-        }
-    }
-    Ok(free)
+pub(super) async fn free(connection: &mut PgConnection, numbers: Vec<i32>) -> Result<Vec<i32>, sqlx::Error> {
+    sqlx::query_scalar(FREE).bind(LOCK_SPACE).bind(numbers).fetch_all(connection).await
 }

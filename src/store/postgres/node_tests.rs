@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sqlx::{Connection, PgConnection};
+
 use super::{
-    node::LOCK_SPACE,
+    node::{LOCK_SPACE, free, try_lock},
     open::{Database, database},
 };
 use crate::{
@@ -84,6 +86,31 @@ async fn numbers_come_round_past_those_that_are_taken() {
     last(number + 511);
     let second = open(&url).await.unwrap();
     assert_eq!(i64::from(second.node.number()), number + 1, "the first one's is taken");
+    // the number that was passed over to is behind the sequence, also while its gateway is just reconnecting
+    let before = holders(&url, second.node.number());
+    TestServer::shared().sql(&url, &format!("SELECT pg_terminate_backend({before}, 5000)"));
+    assert_eq!(i64::from(open(&url).await.unwrap().node.number()), number + 2);
     last(511 - 1);
     assert_eq!(open(&url).await.unwrap().node.number(), 511);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_whether_a_number_is_free_never_keeps_its_gateway_from_taking_it() {
+    let url = TestServer::shared().database();
+    let (mut asking, mut taking) =
+        (PgConnection::connect(&url).await.unwrap(), PgConnection::connect(&url).await.unwrap());
+    assert_eq!(free(&mut asking, vec![7, 8]).await.unwrap(), [7, 8]);
+    assert!(try_lock(&mut taking, 7).await.unwrap());
+    assert_eq!(free(&mut asking, vec![7, 8]).await.unwrap(), [8]);
+    let asker = tokio::spawn(async move {
+        loop {
+            free(&mut asking, vec![7, 8]).await.unwrap();
+        }
+    });
+    for _ in 0..300 {
+        sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut taking).await.unwrap();
+        assert!(try_lock(&mut taking, 7).await.unwrap(), "nobody else has taken it");
+    }
+    assert!(!asker.is_finished());
+    asker.abort();
 }

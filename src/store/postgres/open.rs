@@ -1,6 +1,11 @@
 //! Connecting, and bringing the tables up to date.
 
-use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    str::FromStr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
@@ -12,7 +17,7 @@ use sqlx::{
 use tokio_util::sync::CancellationToken;
 
 use super::{leases::Leases, node, partitions::Months, server::Server};
-use crate::domain::Node;
+use crate::domain::{Node, Period};
 use crate::store::{
     Config, Engine, Metrics, Predecessor, Replay, SpoolConfig, Store, StoreError, backend::Backend,
     migrations, spool::Spool, sql::session::Tables, writer::Writer,
@@ -34,6 +39,8 @@ pub(in crate::store) struct Database {
     /// All reads that need no transaction with a write.
     pub(in crate::store) readers: PgPool,
     pub(super) months: Months,
+    /// The month that is being deleted, with its exchanges.
+    pub(super) counted: Arc<Mutex<Option<(Period, u64)>>>,
     pub(super) node: Node,
     pub(super) server: Server,
     pub(super) closing: CancellationToken,
@@ -120,6 +127,7 @@ pub(in crate::store) async fn database(config: &Config, metrics: &Metrics) -> Re
         ledger: Writer::start(second, server.clone(), config, metrics.clone()),
         readers,
         months: Months::default(),
+        counted: Arc::default(),
         node: node::join(&server, closing.clone()).await?,
         handing_over: closing.child_token(),
         closing,

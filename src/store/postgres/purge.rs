@@ -1,7 +1,10 @@
 //! Deleting the oldest exchanges: whole months are dropped with their partitions, the rest row by row.
 //!
-//! Neither may hold up the writer: a month is counted outside of it, its partitions are not waited for long, and rows go
-//! by whole buckets of keys, as on SQLite, so that the next ones are found at the beginning of their index.
+//! Neither may hold up the writer, nor other gateways: a month is counted outside of it and once, its partitions are not
+//! waited for, the tables that they belong to not long, and rows go by whole buckets of keys, as on SQLite, so that the
+//! next ones are found at the beginning of their index.
+
+use std::sync::PoisonError;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -22,8 +25,8 @@ const MONTHS: &str =
     "SELECT substr(c.relname, 10) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'exchange'::regclass ORDER BY c.relname";
 
-/// How long calls may wait because the partitions of a month are still being read, such as by a backup.
-const DROP_WAIT: &str = "1s";
+/// How long a month's end may wait for each of the four tables, while calls wait behind it: a second together.
+const DROP_WAIT: &str = "250ms";
 
 pub(super) const LAST: &str =
     "SELECT max(id) FROM (SELECT id FROM exchange WHERE id < $1 ORDER BY id LIMIT $2) AS oldest";
@@ -53,15 +56,28 @@ impl Database {
                 .write(move |connection| Box::pin(async move { delete(connection, before, limit).await }))
                 .await;
         };
-        let exchanges = self.count(month).await?;
+        let exchanges = self.counted(month).await?;
         self.writer
             .write(move |connection| Box::pin(async move { drop_month(month, connection).await }))
             .await?;
         self.months.forget();
+        // records that come late make the month anew
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(Purged { exchanges, more: true })
     }
 
-    /// How many exchanges a month has, which takes long where it has many.
+    /// How many exchanges a month has; counted once, however often its partitions are still being read.
+    async fn counted(&self, month: Period) -> Result<u64, StoreError> {
+        let known = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, exchanges)) = known.filter(|(known, _)| *known == month) {
+            return Ok(exchanges);
+        }
+        let exchanges = self.count(month).await?;
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some((month, exchanges));
+        Ok(exchanges)
+    }
+
+    /// Counts them, which takes long where there are many.
     async fn count(&self, month: Period) -> Result<u64, StoreError> {
         // the name is a number of our own; names cannot be parameters
         let sql = AssertSqlSafe(format!("SELECT count(*) FROM exchange_{}", month.compact()));
@@ -74,15 +90,36 @@ impl Database {
     }
 }
 
+/// Takes every lock before anything is dropped, in the order in which queries take them. Whoever reads the month through
+/// its tables is waited for at those; whoever has partitions of it then, such as a backup, is not waited for.
+async fn lock_month(partitions: &[String], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let tables = format!("ONLY {}", TABLES.join(", ONLY "));
+    let partitions = partitions.join(", ");
+    // names cannot be parameters
+    for sql in [
+        format!("LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"),
+        format!("LOCK TABLE {partitions} IN ACCESS EXCLUSIVE MODE NOWAIT"),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 async fn drop_month(month: Period, connection: &mut PgConnection) -> Result<(), StoreError> {
     const WAIT: &str = "SELECT set_config('lock_timeout', $1, true)";
+    const THERE: &str = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL";
+    let name = month.compact();
+    let partitions = TABLES.map(|table| format!("{table}_{name}")).to_vec();
+    let partitions: Vec<String> =
+        sqlx::query_scalar(THERE).bind(partitions).fetch_all(&mut *connection).await?;
+    if partitions.is_empty() {
+        return Ok(());
+    }
     let usual: String = sqlx::query_scalar("SHOW lock_timeout").fetch_one(&mut *connection).await?;
     sqlx::query(WAIT).bind(DROP_WAIT).execute(&mut *connection).await?;
-    let name = month.compact();
-    for table in TABLES {
-        let sql = AssertSqlSafe(format!("DROP TABLE IF EXISTS {table}_{name}"));
-        sqlx::query(sql).persistent(false).execute(&mut *connection).await?;
-    }
+    lock_month(&partitions, connection).await?;
+    let sql = AssertSqlSafe(format!("DROP TABLE {}", partitions.join(", ")));
+    sqlx::query(sql).persistent(false).execute(&mut *connection).await?;
     // other commands of the transaction wait as ever
     sqlx::query(WAIT).bind(usual).execute(connection).await?;
     Ok(())

@@ -47,6 +47,7 @@ impl Ports {
         }
         let admin = wait.bound("admin", &config.admin, metrics, &mut inherited).await?;
         let ops = wait.bound("ops", &config.ops, metrics, &mut inherited).await?;
+        wait.over("all ports are free");
         inherited.all_taken()?;
         Ok(Self { data, admin, ops })
     }
@@ -68,19 +69,23 @@ impl Ports {
 /// # Errors
 /// [`StoreError::Busy`] when it has not let go within the limit.
 pub(super) async fn claim_after(config: &store::Config, limit: Duration) -> Result<Claim, StoreError> {
+    const WHY: &str = "another gateway still uses the database; waiting for it to end, clients wait in the queues of the \
+        sockets that were handed over";
     let mut wait = Wait::new(limit);
     loop {
         match store::claim(config) {
-            Err(StoreError::Busy { .. }) if wait.again("the database").await => {}
+            Err(StoreError::Busy { .. }) if wait.again(WHY).await => {}
             claimed => {
-                wait.over();
+                if claimed.is_ok() {
+                    wait.over("the database is free");
+                }
                 return claimed;
             }
         }
     }
 }
 
-/// Waiting for what the gateway before has.
+/// Waiting for what another process has, most likely the gateway before.
 struct Wait {
     begun: Instant,
     limit: Duration,
@@ -92,28 +97,28 @@ impl Wait {
         Self { begun: Instant::now(), limit, reminder: None }
     }
 
-    /// Waits for the next look; `false` when it is of no use any more.
-    async fn again(&mut self, what: &str) -> bool {
+    /// Waits for the next look, and says now and then why; `false` when it is of no use any more.
+    async fn again(&mut self, why: &str) -> bool {
         if self.begun.elapsed() >= self.limit {
             return false;
         }
         if self.reminder.is_none_or(|at| at <= Instant::now()) {
-            tracing::info!(
-                limit = ?self.limit,
-                "another gateway still uses {what}; waiting for it to end, clients wait in the queue"
+            tracing::info!(limit = ?self.limit, "{why}");
+            service::busy(
+                "waiting for what another process, perhaps the gateway before, still has",
+                2 * REMIND,
             );
-            service::busy("waiting for the gateway before to end", 2 * REMIND);
             self.reminder = Some(Instant::now() + REMIND);
         }
         sleep(LOOK).await;
         true
     }
 
-    /// Says that it has ended, if it was waited for.
-    fn over(&self) {
+    /// Says what has come of it, if anything was waited for.
+    fn over(&self, what: &str) {
         if self.reminder.is_some() {
             let waited = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(waited_ms = waited, "the gateway before has ended; taking over");
+            tracing::info!(waited_ms = waited, "{what}; taking over");
         }
     }
 
@@ -127,9 +132,14 @@ impl Wait {
     ) -> Result<Bound, ListenError> {
         loop {
             match Bound::take_or_bind(name, config.clone(), metrics, inherited).await {
-                Err(ListenError::InUse(address)) if self.again(&address.to_string()).await => {}
+                Err(ListenError::InUse(address)) if self.again(&in_use(name, &address)).await => {}
                 bound => return bound,
             }
         }
     }
+}
+
+/// Whether clients are served meanwhile depends on who has the port, and on the store.
+fn in_use(name: &str, address: &impl std::fmt::Display) -> String {
+    format!("the {name} port {address} is in use, perhaps by the gateway before; waiting until it is free")
 }

@@ -1,5 +1,6 @@
 //! The spool: what is known and must not be lost while the shared database is away, kept in files beside the gateway and
-//! handed over in order once it is back.
+//! handed over once it is back: in order what one process kept, while what a successor keeps may go before what the
+//! process that is still ending has.
 //!
 //! Only what changes nothing when it is written twice comes here: records of finished exchanges (a row is written whole
 //! by its id) and evidence for the ledger (every settlement may be applied twice). So a file that was half handed over

@@ -51,8 +51,8 @@ impl Files {
         };
         let newest = last(WAITING)?.max(last(ASIDE)?) + 1;
         let mut files = Self { config, home: None, current: None, newest, bytes: 0, _lock: lock };
-        files.take_in()?;
         files.weigh()?;
+        files.take_in()?;
         Ok(files)
     }
 
@@ -77,22 +77,23 @@ impl Files {
         self.home.is_some()
     }
 
-    /// Takes the spool over when the gateway before has ended, and takes in what others left beside it.
+    /// Takes the spool over when the gateway before has ended, and takes in what others left beside it. What would not
+    /// fit into the limit together stays where it is until enough is handed over.
     ///
     /// # Errors
     /// When the disk fails; to be called again.
     pub(super) fn settle(&mut self) -> io::Result<()> {
         let Some(home) = self.home.clone() else {
-            if self.take_in()? {
-                self.weigh()?;
-            }
-            return Ok(());
+            return self.take_in();
         };
         let mut files = match Self::open(SpoolConfig { directory: home, limit: self.config.limit }) {
             Ok(files) => files,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         };
+        if !files.has_room_for(&self.config.directory)? {
+            return Ok(());
+        }
         // nothing may be written to a file that is moved
         self.current = None;
         files.take_from(&self.config.directory)?;
@@ -101,21 +102,32 @@ impl Files {
         Ok(())
     }
 
-    /// Takes in what processes that are no more left beside the spool; whether there was anything.
-    fn take_in(&mut self) -> io::Result<bool> {
-        let mut some = false;
+    /// Takes in what processes that are no more left beside the spool.
+    fn take_in(&mut self) -> io::Result<()> {
         for entry in fs::read_dir(&self.config.directory)? {
             let entry = entry?;
             if !entry.file_name().to_string_lossy().starts_with(BESIDE) {
                 continue;
             }
             match locked(&entry.path()) {
-                Ok(_lock) => some |= self.take_from(&entry.path())?,
+                Ok(_lock) if !self.has_room_for(&entry.path())? => {}
+                Ok(_lock) => {
+                    if self.take_from(&entry.path())? {
+                        self.weigh()?;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(some)
+        Ok(())
+    }
+
+    /// Whether what waits in another directory fits in with its own.
+    fn has_room_for(&self, directory: &Path) -> io::Result<bool> {
+        let more = weight(directory)?;
+        // what alone exceeds a limit that was lowered must not stay for ever
+        Ok(more == 0 || self.bytes == 0 || self.bytes + more <= self.config.limit)
     }
 
     /// Moves the files of another directory behind its own, in their order; whether there were any. The directory
@@ -140,10 +152,7 @@ impl Files {
 
     /// Counts the bytes of what waits.
     pub(super) fn weigh(&mut self) -> io::Result<()> {
-        self.bytes = 0;
-        for (_, path) in numbered(&self.config.directory, WAITING)? {
-            self.bytes += fs::metadata(path)?.len();
-        }
+        self.bytes = weight(&self.config.directory)?;
         Ok(())
     }
 
@@ -202,6 +211,11 @@ fn locked(directory: &Path) -> io::Result<File> {
         Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
         Err(fs::TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// The bytes of what waits in the directory.
+fn weight(directory: &Path) -> io::Result<u64> {
+    numbered(directory, WAITING)?.into_iter().map(|(_, path)| Ok(fs::metadata(path)?.len())).sum()
 }
 
 /// The files of the directory with this ending, the oldest first.

@@ -158,3 +158,24 @@ async fn what_a_dead_process_left_beside_is_taken_in_by_whoever_has_the_spool() 
     assert_eq!(drained(&again).await, [entry(3)]);
     assert_eq!(numbered(directory.path(), ASIDE).unwrap().len(), 2, "what was put aside stays aside");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spool_is_not_taken_over_before_it_has_room_for_what_waits_beside() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = open(directory.path(), 500, Predecessor::Gone);
+    let [next, dead] = [1, 2].map(|_| open(directory.path(), 500, Predecessor::Ending));
+    for n in 0..3 {
+        first.keep(vec![entry(n)], false).await.unwrap();
+        next.keep(vec![entry(n + 3)], false).await.unwrap();
+        dead.keep(vec![entry(n + 6)], false).await.unwrap();
+    }
+    drop((first, dead));
+    next.settle().await.unwrap();
+    assert_eq!(next.metrics.spool_bytes.get(), 324, "the others stay where they are");
+    next.keep(vec![entry(9)], false).await.unwrap();
+    assert_eq!(drained(&next).await, [3, 4, 5, 9].map(entry));
+    for expected in [[0, 1, 2], [6, 7, 8]] {
+        next.settle().await.unwrap();
+        assert_eq!(drained(&next).await, expected.map(entry));
+    }
+}

@@ -66,6 +66,27 @@ async fn a_key_that_stands_for_another_transfer_is_refused_and_says_which() {
 }
 
 #[tokio::test]
+async fn a_key_whose_transfer_was_open_until_now_is_not_the_answer_to_another_request() {
+    let counter = Counter::open(1000).await;
+    counter.fail([Fault::Lost]);
+    let half = Want::Share(crate::quota::Percent::new(50).unwrap());
+    let open = counter.transfers.download(order(Some("k")), half).await.unwrap_err();
+    assert!(matches!(open, TransferError::Open(_)), "{open}");
+    let error = counter.transfers.give_back(order(Some("k")), Return::Amount(yuan(200))).await.unwrap_err();
+    let TransferError::Field { field: "Idempotency-Key", reason } = &error else { panic!("{error}") };
+    assert!(reason.contains("download of 500.00"), "{reason}");
+    assert_eq!(counter.available().await, yuan(500), "nothing was returned");
+
+    counter.fail([Fault::Lost]);
+    let open = counter.transfers.download(order(Some("l")), half).await.unwrap_err();
+    assert!(matches!(open, TransferError::Open(_)), "{open}");
+    let done = counter.transfers.download(order(Some("l")), half).await.unwrap();
+    assert_eq!(done.amount, yuan(250), "half of what there was, not of what is left now");
+    assert_eq!(counter.available().await, yuan(750));
+    counter.check().await;
+}
+
+#[tokio::test]
 async fn a_round_is_remembered_for_its_whole_month() {
     let counter = Counter::open(1000).await;
     counter.at("2026-11-01 00:05:00");

@@ -43,11 +43,11 @@ impl Transfers {
     /// # Errors
     /// See [`TransferError`].
     pub async fn download(&self, order: Order, want: Want) -> Result<Transfer, TransferError> {
-        if let Want::Amount(amount) = want {
+        let asked = if let Want::Amount(amount) = want { Some(amount) } else { None };
+        if let Some(amount) = asked {
             check_amount("amount", amount)?;
         }
         if let Some(known) = self.0.known(&order).await? {
-            let asked = if let Want::Amount(amount) = want { Some(amount) } else { None };
             return the_same(known, Way::Download, asked);
         }
         let month = self.0.period();
@@ -68,7 +68,8 @@ impl Transfers {
                 format!("{amount} is asked for and the bureau has {at_bureau} left for this month"),
             ));
         }
-        self.run(order, Way::Download, amount, month).await
+        // the key's transfer may have been open until now
+        the_same(self.run(order, Way::Download, amount, month).await?, Way::Download, asked)
     }
 
     /// Returns unused credit of this month. It cannot be used from the moment on that this is under way.
@@ -87,11 +88,11 @@ impl Transfers {
         want: Return,
         month: Period,
     ) -> Result<Transfer, TransferError> {
-        if let Return::Amount(amount) = want {
+        let asked = if let Return::Amount(amount) = want { Some(amount) } else { None };
+        if let Some(amount) = asked {
             check_amount("amount", amount)?;
         }
         if let Some(known) = self.0.known(&order).await? {
-            let asked = if let Return::Amount(amount) = want { Some(amount) } else { None };
             return the_same(known, Way::Return, asked);
         }
         let account = self.0.fresh(&order.issuer).await?;
@@ -105,7 +106,7 @@ impl Transfers {
                 format!("only {unused} is unused and not held for invoices whose outcome is still open");
             return Err(TransferError::field("amount", reason));
         }
-        self.run(order, Way::Return, amount, month).await
+        the_same(self.run(order, Way::Return, amount, month).await?, Way::Return, asked)
     }
 
     /// Extends the interval of this month's credit after last month's VAT was filed (`TZSXEDYXQ`).

@@ -1,18 +1,13 @@
 //! The end of credit: months that take no more uploads are closed; on a month's last day the unused rest goes back.
 
 use futures_util::future::BoxFuture;
-use jiff::civil::Time;
 
 use super::{Context, Job, JobError, Outcome, credit};
 use crate::{
     clock::Clock,
-    domain::{BEIJING, Period},
-    quota::Transfers,
+    quota::{Transfers, transfers::month_ending},
     store::jobs::JobName,
 };
-
-/// From when on the last day counts as the month's end: earlier runs of the day leave the credit to be used.
-const EVENING: Time = Time::constant(20, 0, 0, 0);
 
 /// Gives up what is still reserved in closed months; returns what is unused where a unit is set so.
 pub struct Expiry {
@@ -49,13 +44,6 @@ impl Job for Expiry {
             context.each(transfers.taxpayers(), outcome, step).await
         })
     }
-}
-
-/// The month whose last evening it is.
-fn month_ending(clock: &Clock) -> Option<Period> {
-    let now = BEIJING.to_datetime(clock.now());
-    let month = Period::of(now.date());
-    (now.date() == month.last_day() && now.time() >= EVENING).then_some(month)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(super) use self::transfer::transfer_key;
 pub use self::{
     compare::{ACCEPTANCE_HOURS, Comparison, compare, expire},
     observe::{balance, mark, month_closed, validity},
-    order::{Begun, Origin, REMEMBERED, begin_own, compare_transfer, resume_own},
+    order::{Begun, NOTHING, Origin, REMEMBERED, begin_own, compare_transfer, nothing_to_begin, resume_own},
     reserve::{NotReserved, Reserved, reserve},
     settle::{Settled, results, settle},
     transfer::{SerialReused, begin_transfer, transfer, transfer_refused, transfer_unclear},

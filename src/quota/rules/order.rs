@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Mark, account_or_new, observe,
-    transfer::{UNCLEAR, open, signed, take_off_again},
+    transfer::{UNCLEAR, open, signed, take_off_again, unknown},
 };
 use crate::{
     domain::{Money, TaxNo},
@@ -15,6 +15,9 @@ use crate::{
 
 /// How long a request's key stands for its transfer: as long as the answers to requests are remembered.
 pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+
+/// The code of an order that was not sent because there was nothing to move.
+pub const NOTHING: &str = "GW-NOTHING";
 
 /// What an order is the one transfer of: asked for again, it is the same transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,31 @@ pub fn begin_own(
     let own = Transfer { own: true, origin, actor, ..noted };
     books.put_transfer(own.clone());
     Begun::Fresh(own)
+}
+
+/// Notes that nothing was sent for the order because the bureau had nothing to download: a refusal by the gateway
+/// itself, of no amount. Whatever is known of the order stays.
+pub fn nothing_to_begin(
+    books: &mut Books,
+    request: &QuotaTransfer,
+    key: &AccountKey,
+    origin: &Origin,
+    actor: &str,
+    now: Timestamp,
+) {
+    if books.transfer_of(&key.issuer, origin.as_str()).is_some() {
+        return;
+    }
+    let text = "局端没有可下载的额度，未发送 (the bureau has nothing to download, nothing was sent)";
+    books.put_transfer(Transfer {
+        state: TransferState::Refused,
+        own: true,
+        origin: Some(origin.as_str().to_owned()),
+        actor: actor.to_owned(),
+        code: Some(NOTHING.to_owned()),
+        text: Some(text.to_owned()),
+        ..unknown(request, key.clone(), now)
+    });
 }
 
 /// Notes that the open own transfer is sent again, or gives it up when its month is over. Gives the one to send.

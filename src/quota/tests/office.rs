@@ -219,12 +219,6 @@ impl Counter {
         serve(&self.path, &self.clock, &self.office).await.1
     }
 
-    /// Balances may be asked for as often as anybody wants.
-    pub(super) fn hurry(&self) {
-        let config = Config { balance_interval: Duration::ZERO, ..Config::default() };
-        self.transfers.ledger().configure(config);
-    }
-
     pub(super) fn at(&self, text: &str) {
         self.clock.set(super::at(text));
     }

@@ -10,7 +10,10 @@ use crate::{
         rules,
         transfers::{Calls, Return, TransferError, Want},
     },
-    store::{self, ledger::TransferFilter},
+    store::{
+        self,
+        ledger::{TransferFilter, TransferState},
+    },
 };
 
 #[tokio::test]
@@ -131,9 +134,65 @@ async fn an_upload_that_finds_the_credit_first_does_not_keep_the_month_from_begi
     counter.office.books().at_bureau = yuan(1000);
     counter.transfers.sync(&issuer(), "clerk").await.unwrap();
     assert_eq!(counter.account().await.bureau_available, Some(yuan(1000)));
-    counter.hurry();
+    // uploads ask so often that the job never comes to ask itself
     let late = counter.transfers.late_start(&issuer(), "job").await.unwrap().unwrap();
-    assert_eq!(late.amount, yuan(800));
+    assert_eq!((late.amount, counter.office.books().balances), (yuan(800), 2));
+}
+
+#[tokio::test]
+async fn a_month_that_was_started_in_vain_is_remembered_by_every_gateway() {
+    let mut counter = Counter::open(0).await;
+    counter.at("2026-12-01 00:05:00");
+    for _ in 0..2 {
+        assert!(counter.transfers.month_start(&issuer(), "job").await.unwrap().is_none());
+    }
+    let filter = TransferFilter { limit: 10, ..TransferFilter::default() };
+    let noted = counter.transfers.list(&filter).await.unwrap();
+    let [noted] = noted.as_slice() else { panic!("{noted:?}") };
+    assert_eq!((noted.state, noted.amount, noted.booked), (TransferState::Refused, yuan(0), yuan(0)));
+    assert_eq!((noted.code.as_deref(), noted.actor.as_str()), (Some("GW-NOTHING"), "job"));
+    counter.office.books().at_bureau = yuan(1000);
+    counter.transfers.sync(&issuer(), "clerk").await.unwrap();
+    counter = counter.restarted().await;
+    let late = counter.transfers.late_start(&issuer(), "job").await.unwrap().unwrap();
+    assert_eq!((late.amount, late.origin.as_deref()), (yuan(800), Some("month_start:2026-12")));
+    assert_eq!((counter.arrived().len(), counter.available().await), (1, yuan(800)));
+    counter.check().await;
+}
+
+#[tokio::test]
+async fn what_a_clerk_gave_back_is_not_downloaded_again_by_a_late_start() {
+    let mut counter = Counter::open(0).await;
+    counter.at("2026-12-01 00:05:00");
+    assert!(counter.transfers.month_start(&issuer(), "job").await.unwrap().is_none());
+    counter.office.books().at_bureau = yuan(1000);
+    counter.at("2026-12-05 10:00:00");
+    counter.transfers.download(order(None), Want::Amount(yuan(500))).await.unwrap();
+    counter.at("2026-12-30 10:00:00");
+    counter.transfers.give_back(order(None), Return::All).await.unwrap();
+    counter = counter.restarted().await;
+    assert!(counter.transfers.late_start(&issuer(), "job").await.unwrap().is_none());
+    assert_eq!((counter.arrived().len(), counter.available().await), (2, yuan(0)));
+}
+
+#[tokio::test]
+async fn no_month_begins_late_when_its_unused_credit_goes_back() {
+    for (returns, at, begins) in [
+        (true, "2026-12-31 19:59:00", true),
+        (true, "2026-12-31 20:01:00", false),
+        (false, "2026-12-31 20:01:00", true),
+    ] {
+        let counter = Counter::open(0).await;
+        let set = |s: &mut crate::quota::Settings| s.return_unused = returns;
+        counter.transfers.change_settings(&issuer(), set, "clerk").await.unwrap();
+        counter.at("2026-12-01 00:05:00");
+        assert!(counter.transfers.month_start(&issuer(), "job").await.unwrap().is_none());
+        counter.office.books().at_bureau = yuan(1000);
+        counter.at(at);
+        counter.transfers.sync(&issuer(), "clerk").await.unwrap();
+        let late = counter.transfers.late_start(&issuer(), "job").await.unwrap();
+        assert_eq!(late.is_some(), begins, "{at}");
+    }
 }
 
 #[tokio::test]
@@ -149,6 +208,10 @@ async fn a_start_that_the_bureau_refused_is_made_up_for_and_no_other_unit_gets_w
     counter.fail([Fault::Refused("99")]);
     counter.transfers.month_start(&issuer(), "job").await.unwrap_err();
     counter = counter.restarted().await;
+    counter.at("2026-12-01 01:04:00");
+    assert!(counter.transfers.late_start(&issuer(), "job").await.unwrap().is_none());
+    assert_eq!(counter.arrived().len(), 1, "it was refused less than an hour ago");
+    counter.at("2026-12-01 01:06:00");
     let late = counter.transfers.late_start(&issuer(), "job").await.unwrap().unwrap();
     assert_eq!(late.amount, yuan(800));
     counter.transfers.give_back(order(None), Return::All).await.unwrap();

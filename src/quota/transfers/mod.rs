@@ -16,7 +16,7 @@ mod rounds;
 mod send;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -25,6 +25,7 @@ use jiff::Timestamp;
 pub use self::{
     orders::{Order, Return, Want},
     reconcile::{Expired, Reconciled},
+    rounds::month_ending,
     send::Resumed,
 };
 pub use super::rules::Origin;
@@ -35,7 +36,7 @@ use crate::{
     store::{
         StoreError,
         audit::{AuditRow, AuditTable},
-        ledger::{AccountKey, Mismatch, Transfer, TransferFilter},
+        ledger::{Mismatch, Transfer, TransferFilter},
         quota_settings::QuotaSettingTable,
     },
 };
@@ -132,8 +133,6 @@ struct Desk {
     seats: Seats,
     demand: demand::Waiting,
     memory: Mutex<reconcile::Memory>,
-    /// Months that could not begin with a download because the bureau gave nothing.
-    in_vain: Mutex<HashSet<AccountKey>>,
 }
 
 impl std::fmt::Debug for Transfers {
@@ -162,7 +161,6 @@ impl Transfers {
             seats: Seats::default(),
             demand: demand::Waiting::default(),
             memory: Mutex::default(),
-            in_vain: Mutex::default(),
         })))
     }
 

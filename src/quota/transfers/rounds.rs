@@ -1,21 +1,29 @@
 //! What is done by itself: the first download of a month, top-ups, the return at its end. Each may be called again.
 
-use std::{
-    collections::HashSet,
-    sync::{MutexGuard, PoisonError},
-};
+use jiff::civil::Time;
 
 use super::{Desk, Order, Origin, Return, TransferError, Transfers};
 use crate::{
-    domain::{Money, Period, TaxNo},
-    quota::Settings,
-    store::ledger::{Account, AccountKey, Transfer, TransferState, Way},
+    clock::Clock,
+    domain::{BEIJING, Money, Period, TaxNo},
+    quota::{Settings, rules},
+    store::ledger::{Account, Transfer, TransferFilter, TransferState, Way},
 };
 
 /// The round that downloads a month's first credit.
 const MONTH_START: &str = "month_start";
 /// The round that gives back what is unused.
 const MONTH_END: &str = "month_end";
+/// From when on the last day counts as the month's end: earlier in the day the credit is left to be used.
+const EVENING: Time = Time::constant(20, 0, 0, 0);
+
+/// The month whose last evening it is.
+#[must_use]
+pub fn month_ending(clock: &Clock) -> Option<Period> {
+    let now = BEIJING.to_datetime(clock.now());
+    let month = Period::of(now.date());
+    (now.date() == month.last_day() && now.time() >= EVENING).then_some(month)
+}
 
 impl Transfers {
     /// Downloads the month's first credit, once per unit and month, when the month has none (protocol.md §4). None when
@@ -37,7 +45,7 @@ impl Transfers {
 
     /// Makes up for the month's first download where the bureau had no credit at the month's start, had suspended it, or
     /// refused: asks again, but not more often than balances are asked for in the background. None while there is still
-    /// nothing to download, and for units whose month was not started in vain.
+    /// nothing to download, for units whose month was not started in vain, and once their unused credit goes back.
     ///
     /// # Errors
     /// See [`TransferError`].
@@ -45,14 +53,14 @@ impl Transfers {
         let settings = self.settings(issuer);
         let month = self.0.period();
         let order = round(issuer, MONTH_START, month, actor);
-        if !wants_a_start(&settings) || !self.0.was_started_in_vain(&order, month).await? {
+        let over = settings.return_unused && month_ending(&self.0.ledger.0.clock).is_some();
+        if over || !wants_a_start(&settings) || !self.0.was_started_in_vain(&order, month).await? {
             return Ok(None);
         }
         self.0.bureau.ids(issuer)?;
         let interval = self.0.ledger.0.config.load().balance_interval;
-        if !self.0.ledger.0.ask(issuer, interval, &*self.0.bureau).await? {
-            return Ok(None);
-        }
+        // who has asked meanwhile does not matter: the account knows what the bureau has
+        self.0.ledger.0.ask(issuer, interval, &*self.0.bureau).await?;
         let account = self.0.account(issuer).await?;
         self.start(order, &settings, &account, month).await
     }
@@ -69,7 +77,7 @@ impl Transfers {
             return Ok(None);
         }
         if gives_nothing(account) {
-            self.0.remember_in_vain(account);
+            self.0.nothing_to_begin(&order, month).await?;
             return Ok(None);
         }
         let amount = settings.month_start_amount.or_else(|| share(settings, account)).unwrap_or_default();
@@ -152,32 +160,46 @@ impl Desk {
         Ok(self.of_origin(&ended, &[TransferState::Done, TransferState::Open]).await?.is_some())
     }
 
-    /// Whether the month has no credit because the bureau gave none when it was asked.
+    /// Whether the month has no credit because the bureau gave none when it was asked, and it is time to ask again.
     async fn was_started_in_vain(&self, order: &Order, month: Period) -> Result<bool, TransferError> {
         let Some(account) = self.ledger.balance(&order.issuer, month).await? else { return Ok(false) };
         if account.synced_at.is_none() || account.figures.downloaded > Money::ZERO {
             return Ok(false);
         }
-        if gives_nothing(&account) {
-            self.remember_in_vain(&account);
-        }
-        // an upload may have asked since, and so know better than the month's start did
-        let remembered = self.in_vain().contains(&account.key);
-        if !remembered && self.of_origin(order, &[TransferState::Refused]).await?.is_none() {
+        let begun = self.of_origin(order, &[TransferState::Open]).await?.is_some();
+        if begun
+            || self.has_moved(&order.issuer, month).await?
+            || self.gave_back(&order.issuer, month).await?
+        {
             return Ok(false);
         }
-        let begun = self.of_origin(order, &[TransferState::Done, TransferState::Open]).await?;
-        Ok(begun.is_none() && !self.gave_back(&order.issuer, month).await?)
+        match self.of_origin(order, &[TransferState::Refused]).await? {
+            Some(refused) => Ok(self.may_try_again(&refused)),
+            None if gives_nothing(&account) => {
+                // an upload may ask the bureau next, and leave no trace of this
+                self.nothing_to_begin(order, month).await?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
     }
 
-    fn remember_in_vain(&self, account: &Account) {
-        let mut in_vain = self.in_vain();
-        in_vain.retain(|key| key.period >= account.key.period);
-        in_vain.insert(account.key.clone());
+    /// Whether credit was moved in the month: without any left, it was given back.
+    async fn has_moved(&self, issuer: &TaxNo, month: Period) -> Result<bool, TransferError> {
+        let filter = TransferFilter {
+            issuer: Some(issuer.clone()),
+            state: Some(TransferState::Done),
+            limit: 1,
+            ..TransferFilter::default()
+        };
+        Ok(self.ledger.transfers(&filter).await?.iter().any(|done| done.key.period >= month))
     }
 
-    fn in_vain(&self) -> MutexGuard<'_, HashSet<AccountKey>> {
-        self.in_vain.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the transfer, which the bureau refused, may be asked for again; what was never sent may at any time.
+    fn may_try_again(&self, refused: &Transfer) -> bool {
+        let interval = self.ledger.0.config.load().balance_interval;
+        refused.code.as_deref() == Some(rules::NOTHING)
+            || self.now().duration_since(refused.at).unsigned_abs() >= interval
     }
 }
 

@@ -130,14 +130,7 @@ impl Desk {
             let reason = format!("{month} has ended before the transfer could be sent");
             return Err(TransferError::Platform(CallEnded::NotSent(reason)));
         }
-        let ids = self.bureau.ids(&order.issuer)?;
-        let request = QuotaTransfer {
-            tax_no: order.issuer.clone(),
-            serial: new_serial(&ids.using, &ids.access),
-            platform_id: ids.access,
-            direction: direction(way),
-            amount,
-        };
+        let request = self.new_request(&order.issuer, way, amount)?;
         let key = AccountKey { issuer: order.issuer.clone(), period: month };
         let keys = self.own_keys(&key, order.origin.as_ref().map(|origin| origin.as_str().to_owned()));
         let (now, origin, actor) = (self.now(), order.origin.clone(), order.actor.clone());
@@ -152,6 +145,29 @@ impl Desk {
             self.note(&order.actor, &format!("quota.{}", way.as_str()), &order.issuer, &detail).await?;
         }
         Ok(begun)
+    }
+
+    /// Notes that the bureau has nothing to download for the order: also after a restart, and on every gateway.
+    pub(super) async fn nothing_to_begin(&self, order: &Order, month: Period) -> Result<(), TransferError> {
+        let Some(origin) = order.origin.clone() else { return Ok(()) };
+        let request = self.new_request(&order.issuer, Way::Download, Money::ZERO)?;
+        let key = AccountKey { issuer: order.issuer.clone(), period: month };
+        let keys = self.own_keys(&key, Some(origin.as_str().to_owned()));
+        let (now, actor) = (self.now(), order.actor.clone());
+        let decide =
+            move |books: &mut _| rules::nothing_to_begin(books, &request, &key, &origin, &actor, now);
+        Ok(run(&*self.ledger.0.table, keys, decide, |()| ()).await?)
+    }
+
+    fn new_request(&self, issuer: &TaxNo, way: Way, amount: Money) -> Result<QuotaTransfer, TransferError> {
+        let ids = self.bureau.ids(issuer)?;
+        Ok(QuotaTransfer {
+            tax_no: issuer.clone(),
+            serial: new_serial(&ids.using, &ids.access),
+            platform_id: ids.access,
+            direction: direction(way),
+            amount,
+        })
     }
 
     /// Sends the issuer's open transfer again and gives it as it is then; None when its month is over.

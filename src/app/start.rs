@@ -141,5 +141,5 @@ impl Wait {
 
 /// Whether clients are served meanwhile depends on who has the port, and on the store.
 fn in_use(name: &str, address: &impl std::fmt::Display) -> String {
-    format!("the {name} port {address} is in use, perhaps by the gateway before; waiting until it is free")
+    format!("the {name} port {address} is in use, perhaps by the gateway before; waiting for it to end")
 }

@@ -11,6 +11,7 @@ use crate::{
     store::{
         StoreError,
         jobs::{JobEnd, JobResult, JobRow, LastRun, Running},
+        leases::Lease,
     },
 };
 
@@ -44,7 +45,8 @@ pub(super) async fn run(shared: &Shared, job: Arc<dyn Job>, shutdown: Shutdown) 
     let Some(fence) = shared.table.begin(name, row.fence, running).await? else { return Ok(Made::Elsewhere) };
     tracing::debug!(job = %name, run = fence, "a job begins");
     let watch = Instant::now();
-    let ended = carry_out(job, Context::new(name, shutdown, Arc::from(lease))).await;
+    let lease: Arc<dyn Lease> = Arc::from(lease);
+    let ended = carry_out(job, Context::new(name, shutdown, Arc::clone(&lease))).await;
     shared.metrics.seconds.with_label_values(&[name.as_str()]).observe(watch.elapsed().as_secs_f64());
     shared.metrics.runs.with_label_values(&[name.as_str(), ended.result.as_str()]).inc();
     tell(&row, fence, &ended);
@@ -52,6 +54,8 @@ pub(super) async fn run(shared: &Shared, job: Arc<dyn Job>, shutdown: Shutdown) 
     if !shared.table.finish(name, end).await? {
         tracing::warn!(job = %name, run = fence, "another gateway has run the job since; this run's end is not kept");
     }
+    // not before the end is written down: until then the job looks due to whoever has the lease
+    drop(lease);
     Ok(Made::Here)
 }
 

@@ -19,7 +19,7 @@ use crate::{
     store::{
         self, Store, StoreError,
         audit::AuditRow,
-        jobs::{JobName, JobPlan, JobResult, JobRow, Request},
+        jobs::{JobEnd, JobName, JobPlan, JobResult, JobRow, JobTable, Request, Running},
         leases::{Lease, LeaseTable},
     },
     telemetry,
@@ -51,14 +51,17 @@ struct Told {
     name: JobName,
     way: Mutex<Way>,
     runs: watch::Sender<Vec<Timestamp>>,
+    /// A permit for each step that may be finished.
     steps: Semaphore,
+    /// Steps that have begun.
+    begun: watch::Sender<usize>,
     clock: Clock,
 }
 
 impl Told {
     fn new(name: JobName, way: Way, clock: &Clock) -> Arc<Self> {
-        let (runs, steps, clock) = (watch::Sender::default(), Semaphore::new(0), clock.clone());
-        Arc::new(Self { name, way: Mutex::new(way), runs, steps, clock })
+        let (runs, steps, begun) = (watch::Sender::default(), Semaphore::new(0), watch::Sender::default());
+        Arc::new(Self { name, way: Mutex::new(way), runs, steps, begun, clock: clock.clone() })
     }
 
     fn runs(&self) -> Vec<Timestamp> {
@@ -69,6 +72,13 @@ impl Told {
         let mut runs = self.runs.subscribe();
         let done = tokio::time::timeout(Duration::from_secs(20), runs.wait_for(|runs| runs.len() >= times));
         assert!(done.await.is_ok(), "{} ran {} times, not {times}", self.name, self.runs().len());
+    }
+
+    /// Waits until so many steps have begun.
+    async fn has_begun(&self, steps: usize) {
+        let mut begun = self.begun.subscribe();
+        let done = tokio::time::timeout(Duration::from_secs(20), begun.wait_for(|begun| *begun >= steps));
+        assert!(done.await.is_ok(), "{} began fewer than {steps} steps", self.name);
     }
 }
 
@@ -94,6 +104,7 @@ impl Job for Told {
                 Way::Panics => panic!("told to"),
                 Way::Steps => {
                     let step = async |_| {
+                        self.begun.send_modify(|begun| *begun += 1);
                         self.steps.acquire().await.unwrap().forget();
                         Step::Done
                     };
@@ -127,7 +138,59 @@ impl Lease for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap().remove(self.1);
+        // a lease that broke may be another's by now
+        if self.is_held() {
+            self.0.0.lock().unwrap().remove(self.1);
+        }
+    }
+}
+
+/// The table of jobs of a database that is slow to take the end of a run.
+struct SlowEnd {
+    table: Arc<dyn JobTable>,
+    /// A permit for each end that has come here.
+    asked: Semaphore,
+    /// A permit for each end that may be written.
+    may_end: Semaphore,
+}
+
+impl JobTable for SlowEnd {
+    fn all(&self) -> BoxFuture<'_, Result<Vec<JobRow>, StoreError>> {
+        self.table.all()
+    }
+
+    fn plan(&self, plan: JobPlan) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.table.plan(plan)
+    }
+
+    fn request(
+        &self,
+        name: JobName,
+        by: Request,
+        audit: AuditRow,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.table.request(name, by, audit)
+    }
+
+    fn requested(&self) -> BoxFuture<'_, ()> {
+        self.table.requested()
+    }
+
+    fn begin(
+        &self,
+        name: JobName,
+        fence: i64,
+        running: Running,
+    ) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
+        self.table.begin(name, fence, running)
+    }
+
+    fn finish(&self, name: JobName, end: JobEnd) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            self.asked.add_permits(1);
+            self.may_end.acquire().await.unwrap().forget();
+            self.table.finish(name, end).await
+        })
     }
 }
 
@@ -157,9 +220,19 @@ impl Bench {
     }
 
     fn start_with(&self, config: Config, runner: &str, jobs: &[&Arc<Told>]) -> Gateway {
+        self.start_on(Arc::clone(&self.store.jobs), config, runner, jobs)
+    }
+
+    fn start_on(
+        &self,
+        table: Arc<dyn JobTable>,
+        config: Config,
+        runner: &str,
+        jobs: &[&Arc<Told>],
+    ) -> Gateway {
         let parts = Parts {
             config,
-            table: Arc::clone(&self.store.jobs),
+            table,
             leases: Arc::new(self.town.clone()),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),

@@ -58,6 +58,26 @@ async fn of_three_gateways_one_runs_it() {
 }
 
 #[tokio::test]
+async fn the_lease_is_held_until_the_end_of_the_run_is_written_down() {
+    let bench = Bench::at("2026-11-30 23:59:00").await;
+    let job = Told::new(JobName::MonthStart, Way::Works, &bench.clock);
+    let (asked, may_end) = (Semaphore::new(0), Semaphore::new(0));
+    let table = Arc::new(SlowEnd { table: Arc::clone(&bench.store.jobs), asked, may_end });
+    let config = Config { jitter: Duration::ZERO, ..Config::default() };
+    let gateway = bench.start_on(Arc::clone(&table) as _, config, "one", &[&job]);
+    bench.row_when(JobName::MonthStart, |_| true).await;
+    bench.clock.set(beijing("2026-12-01 00:05:01"));
+    job.has_run(1).await;
+    // the job is done and its row still says that it is due
+    table.asked.acquire().await.unwrap().forget();
+    assert!(bench.town.try_lease(JobName::MonthStart.as_str()).await.unwrap().is_none());
+    table.may_end.add_permits(1);
+    bench.row_when(JobName::MonthStart, |row| row.last.is_some()).await;
+    gateway.stop().await;
+    assert!(bench.town.try_lease(JobName::MonthStart.as_str()).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_plan_made_from_what_has_changed_since_puts_off_no_turn() {
     let bench = Bench::at("2026-11-30 23:59:00").await;
     let (table, name) = (&bench.store.jobs, JobName::MonthStart);
@@ -87,6 +107,7 @@ async fn whoever_lost_the_lease_stops_and_cannot_write_down_an_end() {
     bench.clock.set(beijing("2026-12-01 00:05:01"));
     let row = bench.row_when(JobName::MonthStart, |row| row.running.is_some()).await;
     assert_eq!((row.fence, row.running.unwrap().runner.as_str()), (1, "one"));
+    job.has_begun(4).await;
     // the connection of the first breaks: another takes over
     bench.town.1.store(true, Ordering::SeqCst);
     bench.town.0.lock().unwrap().clear();
@@ -138,7 +159,7 @@ async fn a_stop_ends_a_run_between_two_steps_and_the_next_start_makes_up_for_it(
     let gateway = bench.start(&[&job]);
     bench.row_when(JobName::MonthStart, |_| true).await;
     bench.clock.set(beijing("2026-12-01 00:05:01"));
-    bench.row_when(JobName::MonthStart, |row| row.running.is_some()).await;
+    job.has_begun(4).await;
     gateway.trigger.escalate();
     // the steps that have begun are finished
     job.steps.add_permits(4);

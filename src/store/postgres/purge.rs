@@ -6,7 +6,7 @@
 
 use std::sync::PoisonError;
 
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
     open::Database,
@@ -17,7 +17,7 @@ use crate::{
     store::{
         StoreError,
         exchanges::Purged,
-        sql::exchange_keys::{BUCKET_SHIFT, KEYS_EACH},
+        sql::{exchange_purge::delete, session::Session},
     },
 };
 
@@ -27,18 +27,6 @@ WHERE i.inhparent = 'exchange'::regclass ORDER BY c.relname";
 
 /// How long a month's end may wait for each of the four tables, while calls wait behind it: a second together.
 const DROP_WAIT: &str = "250ms";
-
-pub(super) const LAST: &str =
-    "SELECT max(id) FROM (SELECT id FROM exchange WHERE id < $1 ORDER BY id LIMIT $2) AS oldest";
-
-/// The first key that is left for the next portion.
-pub(super) const KEYS_END: &str = "SELECT bucket, kind, value, exchange FROM exchange_key WHERE bucket < $1
-ORDER BY bucket, kind, value, exchange LIMIT 1 OFFSET $2";
-
-pub(super) const DELETE_KEYS: &str =
-    "DELETE FROM exchange_key WHERE (bucket, kind, value, exchange) < ($1, $2, $3, $4)";
-
-const DELETE_ALL_KEYS: &str = "DELETE FROM exchange_key WHERE bucket < $1";
 
 impl Database {
     /// Deletes the oldest exchanges.
@@ -53,7 +41,9 @@ impl Database {
         let Some(month) = oldest.filter(|month| first_id(month.next()) <= before.number()) else {
             return self
                 .writer
-                .write(move |connection| Box::pin(async move { delete(connection, before, limit).await }))
+                .write(move |c| {
+                    Box::pin(async move { delete(&mut Session::Postgres(c), before, limit).await })
+                })
                 .await;
         };
         let exchanges = self.counted(month).await?;
@@ -123,53 +113,4 @@ async fn drop_month(month: Period, connection: &mut PgConnection) -> Result<(), 
     // other commands of the transaction wait as ever
     sqlx::query(WAIT).bind(usual).execute(connection).await?;
     Ok(())
-}
-
-/// Deletes at most `limit` exchanges of buckets that lie wholly before the id, and a portion of their keys.
-async fn delete(
-    connection: &mut PgConnection,
-    before: ExchangeId,
-    limit: usize,
-) -> Result<Purged, StoreError> {
-    let bucket = before.number() >> BUCKET_SHIFT;
-    let exchanges = exchanges(connection, bucket << BUCKET_SHIFT, limit).await?;
-    let keys_left = keys(connection, bucket, limit.saturating_mul(KEYS_EACH)).await?;
-    Ok(Purged { exchanges, more: keys_left || exchanges > 0 })
-}
-
-/// How many exchanges with ids below were deleted.
-async fn exchanges(connection: &mut PgConnection, below: i64, limit: usize) -> Result<u64, StoreError> {
-    let last: Option<i64> = sqlx::query_scalar(LAST)
-        .bind(below)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_one(&mut *connection)
-        .await?;
-    let Some(last) = last else { return Ok(0) };
-    for sql in ["DELETE FROM exchange_request WHERE id <= $1", "DELETE FROM exchange_response WHERE id <= $1"]
-    {
-        sqlx::query(sql).bind(last).execute(&mut *connection).await?;
-    }
-    let deleted = sqlx::query("DELETE FROM exchange WHERE id <= $1").bind(last).execute(connection).await?;
-    Ok(deleted.rows_affected())
-}
-
-/// Whether keys of buckets before this one are left.
-async fn keys(connection: &mut PgConnection, bucket: i64, limit: usize) -> Result<bool, StoreError> {
-    let end = sqlx::query(KEYS_END)
-        .bind(bucket)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(end) = end else {
-        sqlx::query(DELETE_ALL_KEYS).bind(bucket).execute(connection).await?;
-        return Ok(false);
-    };
-    sqlx::query(DELETE_KEYS)
-        .bind(end.try_get::<i64, _>(0)?)
-        .bind(end.try_get::<i64, _>(1)?)
-        .bind(end.try_get::<String, _>(2)?)
-        .bind(end.try_get::<i64, _>(3)?)
-        .execute(connection)
-        .await?;
-    Ok(true)
 }

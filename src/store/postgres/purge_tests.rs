@@ -7,11 +7,15 @@ use sqlx::{Connection, PgConnection};
 use super::{
     open::{Database, database},
     partitions,
-    purge::{DELETE_KEYS, KEYS_END, LAST},
 };
 use crate::{
     domain::{ExchangeId, ExchangeIds, InvoiceNo, Period},
-    store::{Config, Metrics, StoreError, exchanges::Record, testing::postgres::Server},
+    store::{
+        Config, Metrics, StoreError,
+        exchanges::Record,
+        sql::exchange_purge::{DELETE_KEYS, KEYS_END, LAST},
+        testing::postgres::Server,
+    },
     telemetry,
 };
 

@@ -8,10 +8,6 @@ use crate::{
 /// How far an id is shifted to give its bucket: 21 bits below the millisecond, and 2^23 ms.
 pub(in crate::store) const BUCKET_SHIFT: u32 = 44;
 
-/// Keys that are deleted with each exchange of a portion, at most: an upload has one for each of its invoices, and four
-/// more.
-pub(in crate::store) const KEYS_EACH: usize = 20;
-
 /// What a value is; stored as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Kind {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::{
+    exchange_purge::delete,
     exchange_rows::record,
     exchange_search::search,
     session::{Statement, Tables},
@@ -92,7 +93,14 @@ impl ExchangeTable for Exchanges {
         Box::pin(async move {
             match &self.0 {
                 Tables::Postgres(database) => database.purge(before, limit).await,
-                Tables::Sqlite(database) => database.purge(before, limit).await,
+                // months are not kept apart
+                tables @ Tables::Sqlite(_) => {
+                    tables
+                        .write(move |mut session| {
+                            Box::pin(async move { delete(&mut session, before, limit).await })
+                        })
+                        .await
+                }
             }
         })
     }

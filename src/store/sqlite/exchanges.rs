@@ -6,19 +6,10 @@ use futures_util::future::BoxFuture;
 use sqlx::SqliteConnection;
 
 use super::{
-    exchange_keys as keys,
-    exchange_purge::purge,
-    exchange_rows as rows,
+    exchange_keys as keys, exchange_rows as rows,
     open::{Database, File},
 };
-use crate::{
-    domain::ExchangeId,
-    store::{
-        StoreError,
-        exchanges::{Purged, Record},
-        writer::Command,
-    },
-};
+use crate::store::{StoreError, exchanges::Record, writer::Command};
 
 /// Bytes of bodies in one statement: the driver copies all that is bound, and many large bodies may end at once.
 const STATEMENT_BYTES: usize = 4 << 20;
@@ -27,17 +18,6 @@ impl Database {
     /// Writes records of the request log.
     pub(in crate::store) async fn record(&self, records: Arc<[Record]>) -> Result<(), StoreError> {
         self.writer.submit(Write(records)).await
-    }
-
-    /// Deletes the oldest exchanges.
-    pub(in crate::store) async fn purge(
-        &self,
-        before: ExchangeId,
-        limit: usize,
-    ) -> Result<Purged, StoreError> {
-        self.writer
-            .write(move |connection| Box::pin(async move { purge(connection, before, limit).await }))
-            .await
     }
 
     /// Marks every exchange whose outcome is open: there is one gateway, which has just started.

@@ -6,7 +6,6 @@
 
 mod checkpoint;
 mod exchange_keys;
-mod exchange_purge;
 mod exchange_rows;
 mod exchanges;
 mod leases;

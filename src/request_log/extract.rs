@@ -214,8 +214,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while let Some(name) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
-            match Field::named(&name) {
+        while let Some(Name(name)) = entries.next_key()? {
+            match name {
                 Some(name) => {
                     let text = entries.next_value::<Scalar>()?.0;
                     self.found.take(self.depth, name, text.trim());
@@ -243,6 +243,27 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
+    }
+}
+
+/// A name in an object; those that are of no interest are not kept, since there are many.
+struct Name(Option<Field>);
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                Ok(Name(Field::named(name)))
+            }
+        }
+        from.deserialize_identifier(Any)
     }
 }
 

@@ -49,7 +49,8 @@ pub(super) struct Connection {
 pub(super) type Holds = (Slot, Counted);
 
 impl Connection {
-    /// Starts HTTP on a connected stream that is used for at most `max_age`.
+    /// Starts HTTP on a connected stream that is used for at most `max_age`. An answer has at most 100 headers, hyper's
+    /// own limit: with one that is set it takes new memory for all that there could be with every answer.
     pub(super) async fn start<S>(
         stream: S,
         written: Written,
@@ -61,7 +62,6 @@ impl Connection {
     {
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
-            .max_headers(256)
             .max_buf_size(BUFFER)
             .handshake(TokioIo::new(stream))
             .await?;

@@ -26,7 +26,8 @@ pub(in crate::store) const KEYS_END: &str = "SELECT bucket, kind, value, exchang
 pub(in crate::store) const DELETE_KEYS: &str =
     "DELETE FROM exchange_key WHERE (bucket, kind, value, exchange) < ($1, $2, $3, $4)";
 
-const DELETE_ALL_KEYS: &str = "DELETE FROM exchange_key WHERE bucket < $1";
+/// Deletes all keys of old buckets.
+pub(in crate::store) const DELETE_ALL_KEYS: &str = "DELETE FROM exchange_key WHERE bucket < $1";
 
 /// Deletes at most `limit` exchanges of buckets that lie wholly before the id, and a portion of their keys.
 pub(in crate::store) async fn delete(

@@ -11,7 +11,11 @@ use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::open::{Database, File, database};
 use crate::{
-    store::{Config, Metrics, StoreError, writer::Command},
+    store::{
+        Config, Metrics, StoreError,
+        sql::exchange_purge::{DELETE_ALL_KEYS, DELETE_KEYS, KEYS_END, LAST},
+        writer::Command,
+    },
     telemetry,
 };
 
@@ -297,5 +301,18 @@ async fn what_is_committed_is_carried_over_into_the_file_without_a_stop() {
     while size() < 4_000_000 {
         assert!(Instant::now() < deadline, "only {} bytes were carried over", size());
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_lies_at_the_beginning_of_its_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(&dir.path().join("gateway.db")).await.unwrap();
+    for sql in [LAST, KEYS_END, DELETE_KEYS, DELETE_ALL_KEYS] {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(explain).fetch_all(&database.readers).await.unwrap();
+        let plan: String = rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect();
+        assert!(plan.contains("SEARCH exchange"), "{sql}: {plan}");
+        assert!(!plan.contains("TEMP B-TREE") && !plan.contains("SCAN exchange"), "{sql}: {plan}");
     }
 }

@@ -95,7 +95,7 @@ def load(binary: Path, directory: Path, gateway: RunningGateway, chosen: argpars
     return process
 
 
-def settle(gateway: RunningGateway, platform: Platform, follower: Follower) -> None:
+def settle(gateway: RunningGateway, platform: Platform) -> None:
     """Waits until nothing is under way any more: what is stuck shows up in the verdict."""
     platform.script([])
     deadline = time.monotonic() + 30
@@ -104,7 +104,6 @@ def settle(gateway: RunningGateway, platform: Platform, follower: Follower) -> N
         if quiet and not gateway.metric("request_log_queued_bytes"):
             break
         time.sleep(0.2)
-    follower.finish()
 
 
 def soak(chosen: argparse.Namespace, directory: Path) -> list[verdict.Line]:
@@ -132,9 +131,11 @@ def soak(chosen: argparse.Namespace, directory: Path) -> list[verdict.Line]:
         raise Failure(f"the load failed: {generator.last_words()}")
     told = json.loads(generator.popen.stdout.read())
     sampler.stop()
-    settle(gateway, platform, follower)
+    settle(gateway, platform)
     metrics = gateway.metrics()
     gateway.process.stop()
+    # until then the gateway's jobs may ask the platform for something
+    follower.finish()
     facts = verdict.Facts(told, directory / "calls.txt", metrics, directory / "gateway.db", follower, sampler,
                           gateway.process.popen.returncode)
     return verdict.judge(facts)

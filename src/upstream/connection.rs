@@ -49,8 +49,8 @@ pub(super) struct Connection {
 pub(super) type Holds = (Slot, Counted);
 
 impl Connection {
-    /// Starts HTTP on a connected stream that is used for at most `max_age`. An answer has at most 100 headers, hyper's
-    /// own limit: with one that is set it takes new memory for all that there could be with every answer.
+    /// Starts HTTP on a connected stream that is used for at most `max_age`. An answer may have 100 headers, hyper's own
+    /// limit; with a limit of ours hyper would allocate room for that many headers twice with every answer.
     pub(super) async fn start<S>(
         stream: S,
         written: Written,

@@ -240,6 +240,7 @@ fn noted(books: &Books, request: &QuotaTransfer, mark: &Mark, now: Timestamp) ->
     known.unwrap_or_else(|| Transfer { epoch: mark.epoch, ..unknown(request, mark.key.clone(), now) })
 }
 
+/// The transfer as it is asked for, of which nothing is known yet.
 pub(super) fn unknown(request: &QuotaTransfer, key: AccountKey, now: Timestamp) -> Transfer {
     Transfer {
         serial: request.serial.clone(),

@@ -72,6 +72,7 @@ async fn take(connection: &mut PgConnection, preferred: Option<u16>) -> Result<O
     Ok(None)
 }
 
+/// Takes the lock of a number; `false` when somebody has it.
 pub(super) async fn try_lock(connection: &mut PgConnection, number: i32) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
         .bind(LOCK_SPACE)

@@ -146,7 +146,7 @@ fn limits(mut section: Section<'_>) -> Limits {
 fn request_log(mut section: Section<'_>) -> RequestLog {
     RequestLog {
         body_limit: section.value_or("body_limit", 1 << 20, kinds::size),
-        queue: section.value_or("queue", 32 << 20, kinds::size),
+        queue: section.value_or("queue", 4 << 20, kinds::size),
         record: section.value_or("record", LogScope::default(), |spot| {
             kinds::one_of(spot, &[("all", LogScope::All), ("changes", LogScope::Changes)])
         }),

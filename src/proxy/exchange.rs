@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     domain::{ExchangeId, ServiceClass},
-    leqi::{self, Sm4Key},
+    leqi::Sm4Key,
     listener::Peer,
-    request_log::{Decision, Record, State, extract},
+    request_log::{Decision, Entry, Record, State, Unread, extract},
     upstream::Body,
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Exchange {
     sent: Option<Instant>,
     /// The request's body, while it passes.
     passing: Option<Recording>,
+    /// What nobody has read of the bodies that passed.
+    unread: Option<Unread>,
     upstream_us: Option<u64>,
 }
 
@@ -52,6 +54,7 @@ impl Exchange {
             opened: Instant::now(),
             sent: None,
             passing: None,
+            unread: None,
             upstream_us: None,
         }
     }
@@ -159,18 +162,6 @@ impl Exchange {
         self.change(|record| extract::request(record, json));
     }
 
-    /// Decodes the recorded request, if it was kept whole, and notes what it says.
-    fn understood_request(&mut self, key: Option<&Sm4Key>) {
-        self.change(|record| {
-            if !record.request_truncated
-                && (key.is_some() || leqi::is_plain(&record.request_body))
-                && let Ok(decoded) = leqi::read_body(&record.request_body, key)
-            {
-                extract::request(record, &decoded.json);
-            }
-        });
-    }
-
     /// Starts the clock of the upstream.
     pub(super) fn sending(&mut self) {
         self.sent = Some(Instant::now());
@@ -187,13 +178,14 @@ impl Exchange {
         self.proxy.services.registry.key_for(self.access_id(), call.route.environment)
     }
 
-    /// Notes both bodies of a call whose answer has passed, and what they say.
-    pub(super) fn passed(&mut self, received: &Recording, key: Option<&Sm4Key>) {
-        if let Some(sent) = self.passing.take() {
+    /// Notes both bodies of a call whose answer has passed; what they say is left to the log.
+    pub(super) fn passed(&mut self, received: &Recording, key: Option<Sm4Key>) {
+        let sent = self.passing.take();
+        self.unread = Some(Unread { request: sent.is_some(), key });
+        if let Some(sent) = sent {
             self.requested(sent.captured());
-            self.understood_request(key);
         }
-        self.received(received.captured(), key);
+        self.took(received.captured());
     }
 
     /// Notes as much of a passing request body as passed until now.
@@ -212,20 +204,20 @@ impl Exchange {
         });
     }
 
-    /// Notes the body of the upstream's answer; with the key, also what its `Data` says.
+    /// Notes the body of the upstream's answer and what it says; with the key, also what its `Data` says.
     pub(super) fn received(&mut self, captured: Captured, key: Option<&Sm4Key>) {
+        self.took(captured);
+        self.change(|record| extract::response_body(record, key));
+    }
+
+    /// Notes the body of the upstream's answer.
+    fn took(&mut self, captured: Captured) {
         self.ended();
         self.change(|record| {
             record.response_size = captured.size;
             record.response_sha256 = captured.sha256;
             record.response_truncated = captured.truncated;
             record.response_body = captured.bytes;
-            if !record.response_truncated {
-                let body = record.response_body.clone();
-                if let Ok(plain) = extract::unpacked(&record.response_headers, &body) {
-                    extract::response(record, &plain, key);
-                }
-            }
         });
     }
 
@@ -245,14 +237,14 @@ impl Exchange {
             End::Whole => (State::Complete, Outcome::Forwarded),
             End::SourceFailed => (State::Aborted, Outcome::Aborted),
         };
-        let (record, tally) = self.close(Decision::Forwarded, state, outcome);
-        let mut record = record?;
-        if !record.class.changes_platform() {
-            record = self.proxy.services.log.try_enqueue(record)?;
+        let (entry, tally) = self.close(Decision::Forwarded, state, outcome);
+        let mut entry = entry?;
+        if !entry.record().class.changes_platform() {
+            entry = self.proxy.services.log.try_enqueue(entry)?;
         }
         let proxy = Arc::clone(&self.proxy);
         Some(Box::pin(async move {
-            proxy.store(record).await;
+            proxy.store(entry).await;
             drop(tally);
         }))
     }
@@ -269,9 +261,9 @@ impl Exchange {
         proxy.metrics.answered_itself(error.code());
         self.requested_by_now();
         self.answered_with(&error, &response, body);
-        let (record, tally) = self.close(decision, State::Complete, outcome);
-        if let Some(record) = record {
-            proxy.store(record).await;
+        let (entry, tally) = self.close(decision, State::Complete, outcome);
+        if let Some(entry) = entry {
+            proxy.store(entry).await;
         }
         drop(tally);
         response
@@ -315,19 +307,19 @@ impl Exchange {
 
     /// Takes the record out with the last fields filled in, if the call leaves one. The call is counted when the tally
     /// is dropped, which is to be when everything that belongs to it is committed.
-    fn close(&mut self, decision: Decision, state: State, outcome: Outcome) -> (Option<Box<Record>>, Tally) {
+    fn close(&mut self, decision: Decision, state: State, outcome: Outcome) -> (Option<Entry>, Tally) {
         self.finished = true;
         let (proxy, class) = (Arc::clone(&self.proxy), self.class);
         let tally = Tally { proxy, class, outcome, upstream_us: self.upstream_us, opened: self.opened };
-        let record = self.record.take().map(|mut record| {
+        let entry = self.record.take().map(|mut record| {
             record.finished_at = Some(self.proxy.services.clock.now());
             record.decision = decision;
             record.state = state;
             record.upstream_us = self.upstream_us;
             record.gateway_us = Some(tally.gateway_us());
-            record
+            Entry::new(record, self.unread.take())
         });
-        (record, tally)
+        (entry, tally)
     }
 }
 
@@ -373,10 +365,10 @@ impl Drop for Exchange {
             self.change(|record| record.decision_code = Some(code.to_owned()));
             (Decision::Refused, State::Aborted, Outcome::Aborted)
         };
-        let (record, _tally) = self.close(decision, state, outcome);
-        if let Some(record) = record {
+        let (entry, _tally) = self.close(decision, state, outcome);
+        if let Some(entry) = entry {
             let proxy = Arc::clone(&self.proxy);
-            self.proxy.tasks.spawn(async move { proxy.enqueue(record).await });
+            self.proxy.tasks.spawn(async move { proxy.enqueue(entry).await });
         }
     }
 }

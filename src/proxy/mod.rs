@@ -35,7 +35,7 @@ use crate::{
     confirmation::Confirmations,
     domain::ExchangeIds,
     quota::{Ledger, Transfers},
-    request_log::{Record, RequestLog},
+    request_log::{Entry, RequestLog},
     telemetry::metrics::{MetricError, Metrics},
     unit::Registry,
 };
@@ -136,19 +136,19 @@ impl Proxy {
 
     /// Stores the record of a call that was read whole: done when it is committed if the call changes something at
     /// the platform, else when it has its place in the log's queue.
-    async fn store(&self, record: Box<Record>) {
-        if !record.class.changes_platform() {
-            return self.enqueue(record).await;
+    async fn store(&self, entry: Entry) {
+        if !entry.record().class.changes_platform() {
+            return self.enqueue(entry).await;
         }
-        if let Err(error) = self.services.log.complete(*record).await {
+        if let Err(error) = self.services.log.complete(*entry.read()).await {
             self.metrics.unstored.inc();
             tracing::error!(%error, "the record of a call could not be stored; its answer goes to the client");
         }
     }
 
     /// Puts a record into the log's queue, waiting while it is full.
-    async fn enqueue(&self, record: Box<Record>) {
-        if let Err(error) = self.services.log.enqueue(record).await {
+    async fn enqueue(&self, entry: Entry) {
+        if let Err(error) = self.services.log.enqueue(entry).await {
             self.metrics.unstored.inc();
             tracing::error!(%error, "a record could not be stored");
         }

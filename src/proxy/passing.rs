@@ -30,7 +30,7 @@ impl Passing {
     fn complete(self) -> Exchange {
         let Self { mut exchange, key, received } = self;
         match received {
-            Some(received) => exchange.passed(&received, key.as_ref()),
+            Some(received) => exchange.passed(&received, key),
             None => exchange.ended(),
         }
         exchange

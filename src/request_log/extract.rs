@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Record;
 use crate::domain::{InvoiceNo, TaxNo};
-use crate::leqi::{CodecError, Envelope, Payload, Sm4Key, gunzip, read_envelope};
+use crate::leqi::{self, CodecError, Envelope, Payload, Sm4Key, gunzip, read_envelope};
 
 /// Services whose invoices the buyer issues (protocol.md §4).
 const PURCHASE_SERVICES: [&str; 3] = ["FXKPTYFPSC", "GFSGFPSC", "NCPSGFPSC"];
@@ -29,6 +29,27 @@ pub fn request(record: &mut Record, json: &[u8]) {
     record.serial = found.serial.or(record.serial.take());
     record.acceptance_no = found.acceptance_no.or(record.acceptance_no.take());
     add_invoices(record, found.invoices);
+}
+
+/// Fills in what the recorded request tells, if it was kept whole and can be read.
+pub fn request_body(record: &mut Record, key: Option<&Sm4Key>) {
+    if !record.request_truncated
+        && (key.is_some() || leqi::is_plain(&record.request_body))
+        && let Ok(decoded) = leqi::read_body(&record.request_body, key)
+    {
+        request(record, &decoded.json);
+    }
+}
+
+/// Fills in what the recorded answer tells, if it was kept whole; with the key also what its `Data` says.
+pub fn response_body(record: &mut Record, key: Option<&Sm4Key>) {
+    if record.response_truncated {
+        return;
+    }
+    let body = record.response_body.clone();
+    if let Ok(plain) = unpacked(&record.response_headers, &body) {
+        response(record, &plain, key);
+    }
 }
 
 /// Fills in what the answer tells, from its bytes (un-gzipped), and gives the decrypted `Data`. Without a key only the

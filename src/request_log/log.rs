@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Filter, Metrics, Record, Side, StoredBody, queue::Queue};
+use super::{Entry, Filter, Metrics, Record, Side, StoredBody, queue::Queue};
 use crate::domain::ExchangeId;
 use crate::store::{StoreError, exchanges::ExchangeTable};
 
@@ -22,7 +22,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { body_limit: 1 << 20, queue_bytes: 32 << 20, batch: 256 }
+        Self { body_limit: 1 << 20, queue_bytes: 4 << 20, batch: 128 }
     }
 }
 
@@ -125,17 +125,17 @@ impl RequestLog {
     ///
     /// # Errors
     /// When the log is closed.
-    pub async fn enqueue(&self, record: impl Into<Box<Record>>) -> Result<(), LogError> {
-        let mut record = record.into();
-        self.prepare(&mut record);
-        self.queue.push(record).await
+    pub async fn enqueue(&self, entry: impl Into<Entry>) -> Result<(), LogError> {
+        let mut entry = entry.into();
+        self.prepare(entry.record_mut());
+        self.queue.push(entry).await
     }
 
-    /// The same without waiting: the record comes back when the queue is full or closed.
-    #[must_use = "a record that comes back is not written yet"]
-    pub fn try_enqueue(&self, mut record: Box<Record>) -> Option<Box<Record>> {
-        self.prepare(&mut record);
-        self.queue.try_push(record)
+    /// The same without waiting: the entry comes back when the queue is full or closed.
+    #[must_use = "an entry that comes back is not written yet"]
+    pub fn try_enqueue(&self, mut entry: Entry) -> Option<Entry> {
+        self.prepare(entry.record_mut());
+        self.queue.try_push(entry)
     }
 
     /// Records that fit the filter, newest first, older than the cursor, at most `limit` (1 to 1000).

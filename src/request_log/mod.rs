@@ -5,6 +5,7 @@
 //! before the first byte goes out and the answer is released only after [`RequestLog::complete`] (design.md §3). Reads
 //! go through a [bounded queue](RequestLog::enqueue) that makes the caller wait when it is full, and never drops.
 
+mod entry;
 pub mod extract;
 mod journal;
 mod log;
@@ -14,6 +15,7 @@ mod queue;
 mod tests;
 mod view;
 
+pub use entry::{Entry, Unread};
 pub use journal::GATEWAY;
 pub use log::{Config, LogError, Page, RequestLog};
 pub use metrics::Metrics;

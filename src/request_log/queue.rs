@@ -3,7 +3,13 @@
 //! It is bounded by bytes, because bodies are what fills memory. When it is full the caller waits (`WhenFull::Block`);
 //! a store that fails is tried again, so a full disk stops the gateway rather than the log.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
@@ -11,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, LogError, Metrics, Record};
+use super::{Config, Entry, LogError, Metrics, Record};
 use crate::store::{StoreError, exchanges::ExchangeTable};
 
 /// What one permit of the queue stands for.
@@ -23,11 +29,14 @@ const WORTH: usize = 16;
 /// For so long. A longer wait would cost less, but what then has to be written at once takes a core away from calls
 /// for longer than they should wait.
 const GATHER: Duration = Duration::from_millis(5);
+/// Bytes of bodies that may wait to be read. Whoever finds so many waiting reads his own: the one thread that reads for
+/// all is then slower than calls come.
+const UNREAD: usize = 256 << 10;
 /// Tries of a record that the store refuses while it takes others.
 const TRIES: u32 = 3;
 
-/// A record with its share of the queue.
-type Queued = (Box<Record>, OwnedSemaphorePermit);
+/// An entry with its share of the queue.
+type Queued = (Entry, OwnedSemaphorePermit);
 
 pub(super) struct Queue {
     room: Arc<Semaphore>,
@@ -36,6 +45,7 @@ pub(super) struct Queue {
     entry: mpsc::WeakUnboundedSender<Queued>,
     worker: Mutex<Option<JoinHandle<()>>>,
     closing: CancellationToken,
+    unread: Arc<AtomicUsize>,
     metrics: Metrics,
 }
 
@@ -44,8 +54,14 @@ impl Queue {
         let units = u32::try_from(config.queue_bytes / UNIT).unwrap_or(u32::MAX).clamp(1, 1 << 24);
         let (sender, receiver) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();
-        let worker =
-            Worker { table, metrics: metrics.clone(), closing: closing.clone(), batch: config.batch.max(1) };
+        let unread = Arc::new(AtomicUsize::new(0));
+        let worker = Worker {
+            table,
+            metrics: metrics.clone(),
+            closing: closing.clone(),
+            unread: Arc::clone(&unread),
+            batch: config.batch.max(1),
+        };
         Self {
             room: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(1))),
             units,
@@ -53,25 +69,41 @@ impl Queue {
             sender: Mutex::new(Some(sender)),
             worker: Mutex::new(Some(tokio::spawn(worker.run(receiver)))),
             closing,
+            unread,
             metrics,
         }
     }
 
-    /// Puts a record into the queue if there is room; else it comes back.
-    pub(super) fn try_push(&self, record: Box<Record>) -> Option<Box<Record>> {
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(self.cost(&record)) else {
-            return Some(record);
+    /// Puts an entry into the queue if there is room; else it comes back.
+    pub(super) fn try_push(&self, entry: Entry) -> Option<Entry> {
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(self.cost(&entry)) else {
+            return Some(entry);
         };
-        let Some(sender) = self.entry.upgrade() else { return Some(record) };
-        self.metrics.queued_bytes.add(bytes_of(&permit));
-        sender.send((record, permit)).err().map(|refused| refused.0.0)
+        let Some(sender) = self.entry.upgrade() else { return Some(entry) };
+        self.send(&sender, entry, permit).err()
     }
 
-    pub(super) async fn push(&self, record: Box<Record>) -> Result<(), LogError> {
-        let permit = self.permit(self.cost(&record)).await?;
+    pub(super) async fn push(&self, entry: Entry) -> Result<(), LogError> {
+        let permit = self.permit(self.cost(&entry)).await?;
         let sender = self.entry.upgrade().ok_or(LogError::Closed)?;
+        self.send(&sender, entry, permit).map_err(|_| LogError::Closed)
+    }
+
+    fn send(
+        &self,
+        sender: &mpsc::UnboundedSender<Queued>,
+        mut entry: Entry,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), Entry> {
+        if entry.is_unread() {
+            if self.unread.load(Ordering::Relaxed) < UNREAD {
+                self.unread.fetch_add(entry.bytes(), Ordering::Relaxed);
+            } else {
+                entry = entry.read().into();
+            }
+        }
         self.metrics.queued_bytes.add(bytes_of(&permit));
-        sender.send((record, permit)).map_err(|_| LogError::Closed)
+        sender.send((entry, permit)).map_err(|refused| refused.0.0)
     }
 
     pub(super) async fn close(&self) {
@@ -94,10 +126,9 @@ impl Queue {
         Arc::clone(&self.room).acquire_many_owned(cost).await.map_err(|_| LogError::Closed)
     }
 
-    /// The record's share: its bodies and about 1 KiB for the rest; never more than the whole queue.
-    fn cost(&self, record: &Record) -> u32 {
-        let bytes = record.request_body.len() + record.response_body.len();
-        u32::try_from(1 + bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)
+    /// The entry's share: its bodies and about 1 KiB for the rest; never more than the whole queue.
+    fn cost(&self, entry: &Entry) -> u32 {
+        u32::try_from(1 + entry.bytes().div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)
     }
 }
 
@@ -121,36 +152,69 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Records that are read and wait to be written, with their share of the queue.
+struct Batch {
+    records: Arc<[Record]>,
+    permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl Batch {
+    /// Takes as long as decoding all bodies takes.
+    fn read(entries: Vec<Queued>, unread: &AtomicUsize) -> Self {
+        let read = |(entry, permit): Queued| {
+            let bytes = if entry.is_unread() { entry.bytes() } else { 0 };
+            let record = *entry.read();
+            unread.fetch_sub(bytes, Ordering::Relaxed);
+            (record, permit)
+        };
+        let (records, permits): (Vec<_>, Vec<_>) = entries.into_iter().map(read).unzip();
+        Self { records: records.into(), permits }
+    }
+}
+
 struct Worker {
     table: Arc<dyn ExchangeTable>,
     metrics: Metrics,
     closing: CancellationToken,
+    unread: Arc<AtomicUsize>,
     batch: usize,
 }
 
 impl Worker {
+    /// Reads the bodies of what waits while what came before is written.
     async fn run(self, mut receiver: mpsc::UnboundedReceiver<Queued>) {
-        let mut waiting = Vec::with_capacity(self.batch);
-        while receiver.recv_many(&mut waiting, self.batch).await > 0 {
-            if waiting.len() < WORTH.min(self.batch) {
-                tokio::select! {
-                    () = tokio::time::sleep(GATHER) => {}
-                    () = self.closing.cancelled() => {}
-                }
-                while waiting.len() < self.batch
-                    && let Ok(queued) = receiver.try_recv()
-                {
-                    waiting.push(queued);
-                }
-            }
-            let (records, permits): (Vec<_>, Vec<_>) =
-                waiting.drain(..).map(|(record, permit)| (*record, permit)).unzip();
-            self.write(records.into()).await;
-            self.metrics.queued_bytes.sub(permits.iter().map(bytes_of).sum());
+        let mut batch = self.next(&mut receiver).await;
+        while let Some(ready) = batch {
+            (batch, ()) = tokio::join!(self.next(&mut receiver), self.write(ready));
         }
     }
 
-    async fn write(&self, records: Arc<[Record]>) {
+    /// What waits, and what comes soon if that is little; `None` when the queue is closed and empty.
+    async fn next(&self, receiver: &mut mpsc::UnboundedReceiver<Queued>) -> Option<Batch> {
+        let mut waiting = Vec::with_capacity(WORTH);
+        if receiver.recv_many(&mut waiting, self.batch).await == 0 {
+            return None;
+        }
+        if waiting.len() < WORTH.min(self.batch) {
+            tokio::select! {
+                () = tokio::time::sleep(GATHER) => {}
+                () = self.closing.cancelled() => {}
+            }
+            while waiting.len() < self.batch
+                && let Ok(queued) = receiver.try_recv()
+            {
+                waiting.push(queued);
+            }
+        }
+        let unread = Arc::clone(&self.unread);
+        let read = tokio::task::spawn_blocking(move || Batch::read(waiting, &unread));
+        match read.await {
+            Ok(batch) => Some(batch),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn write(&self, Batch { records, permits }: Batch) {
         match self.table.write(Arc::clone(&records)).await {
             Ok(()) => self.count(records.len()),
             Err(error) => {
@@ -160,6 +224,7 @@ impl Worker {
                 }
             }
         }
+        self.metrics.queued_bytes.sub(permits.iter().map(bytes_of).sum());
     }
 
     /// Tries until the record is written, or the store refuses this record, or the gateway is stopping.

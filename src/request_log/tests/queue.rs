@@ -8,13 +8,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::{full, metrics, noon};
 use crate::{
     domain::{ExchangeId, ExchangeIds},
-    request_log::{Config, Filter, Record, RequestLog, Side, StoredBody},
+    leqi::{Sm4Key, write_body},
+    request_log::{Config, Entry, Filter, Record, RequestLog, Side, StoredBody, Unread},
     store::{
         StoreError,
         exchanges::{ExchangeTable, Purged},
@@ -28,6 +30,8 @@ struct Hesitant {
     failures: AtomicUsize,
     refused: Option<ExchangeId>,
     written: Mutex<Vec<ExchangeId>>,
+    /// The invoices of each.
+    found: Mutex<Vec<Vec<String>>>,
 }
 
 impl ExchangeTable for Hesitant {
@@ -45,6 +49,8 @@ impl ExchangeTable for Hesitant {
                 return Err(StoreError::Conflict("refused".to_owned()));
             }
             self.written.lock().unwrap().extend(records.iter().map(|r| r.id));
+            let invoices = |r: &Record| r.invoice_nos.iter().map(ToString::to_string).collect();
+            self.found.lock().unwrap().extend(records.iter().map(invoices));
             Ok(())
         })
     }
@@ -130,4 +136,48 @@ async fn a_store_that_fails_for_a_while_loses_nothing_and_a_refused_record_only_
     let written = table.written.lock().unwrap().clone();
     assert_eq!(written, [0, 1, 3, 4].map(|n: usize| records[n].id));
     assert_eq!(metrics.lost.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_unread_is_read_before_it_is_written_however_much_waits() {
+    let key = Sm4Key::from_bytes([7; 16]);
+    let body = |text: &str| Bytes::from(write_body(&key, text.as_bytes()));
+    let ids = ExchangeIds::new(0, None);
+    let entry = |request: bool, key: Option<&Sm4Key>, truncated: bool| {
+        let mut record = full(ids.next(noon()));
+        (record.invoice_nos, record.serial) = (Vec::new(), None);
+        record.request_body = body(r#"[{"fphm":"26440000000000000077"}]"#);
+        record.request_truncated = truncated;
+        record.response_body = body("no envelope");
+        Entry::new(Box::new(record), Some(Unread { request, key: key.cloned() }))
+    };
+    let table = Arc::new(Hesitant { lets: Some(Semaphore::new(0)), ..Hesitant::default() });
+    let log = RequestLog::open(Arc::clone(&table) as Arc<dyn ExchangeTable>, &Config::default(), metrics())
+        .await
+        .unwrap();
+    for (request, key, truncated) in [
+        (true, Some(&key), false),
+        (false, Some(&key), false),
+        (true, None, false),
+        (true, Some(&key), true),
+        (true, Some(&Sm4Key::from_bytes([8; 16])), false),
+    ] {
+        log.enqueue(entry(request, key, truncated)).await.unwrap();
+    }
+    // more than one thread is to be behind with, while nothing can be written
+    let large =
+        body(&format!("[{{\"fphm\":\"26440000000000000078\",\"bz\":\"{}\"}}]", "x".repeat(300 << 10)));
+    for _ in 0..6 {
+        let mut record = full(ids.next(noon()));
+        record.invoice_nos = Vec::new();
+        record.request_body = large.clone();
+        log.enqueue(Entry::new(Box::new(record), Some(Unread { request: true, key: Some(key.clone()) })))
+            .await
+            .unwrap();
+    }
+    table.lets.as_ref().unwrap().add_permits(100);
+    log.close().await;
+    let found: Vec<Vec<String>> = table.found.lock().unwrap().clone();
+    assert_eq!(found[..5], [vec!["26440000000000000077".to_owned()], vec![], vec![], vec![], vec![]]);
+    assert_eq!(found[5..], vec![vec!["26440000000000000078".to_owned()]; 6]);
 }

@@ -119,10 +119,12 @@ fn gauge(connections: usize) -> i64 {
 fn http1(config: &Config) -> http1::Builder {
     /// Headers that hyper reads without allocating.
     const USUAL: usize = 100;
+    /// Bytes of a body that wait for a client which reads slowly, or are read at once.
+    const BUFFER: usize = 128 << 10;
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
-        .max_buf_size(config.max_head.max(384 << 10) + (8 << 10))
+        .max_buf_size(config.max_head.max(BUFFER) + (8 << 10))
         .preserve_header_case(true)
         // what the platform did not send is not added
         .auto_date_header(false);

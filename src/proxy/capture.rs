@@ -7,7 +7,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::upstream::{self, BoxError};
@@ -36,6 +36,9 @@ impl Captured {
     }
 }
 
+/// Memory that is full is exchanged for so many times as much: what was left behind stays with the allocator for a while.
+const GROWTH: usize = 4;
+
 /// Writes down what passes.
 struct Tape {
     limit: usize,
@@ -43,7 +46,7 @@ struct Tape {
     bytes: Bytes,
     /// What was kept, copied together from its second piece on: the pieces themselves would each hold the whole buffer
     /// that they were read into.
-    joined: BytesMut,
+    copied: Vec<u8>,
     kept: usize,
     size: u64,
     /// None where nothing but the end is of interest.
@@ -55,8 +58,8 @@ struct Tape {
 impl Tape {
     fn new(limit: usize) -> Self {
         let digest = Some(digest::Context::new(&digest::SHA256));
-        let (bytes, joined) = (Bytes::new(), BytesMut::new());
-        Self { limit, bytes, joined, kept: 0, size: 0, digest, ended: false, broken: false }
+        let (bytes, copied) = (Bytes::new(), Vec::new());
+        Self { limit, bytes, copied, kept: 0, size: 0, digest, ended: false, broken: false }
     }
 
     fn write(&mut self, data: &Bytes) {
@@ -69,16 +72,26 @@ impl Tape {
             if self.kept == 0 {
                 self.bytes = part.clone();
             } else {
-                self.joined.extend_from_slice(&std::mem::take(&mut self.bytes));
-                self.joined.extend_from_slice(&part);
+                let before = std::mem::take(&mut self.bytes);
+                self.copy(&before);
+                self.copy(&part);
             }
             self.kept += part.len();
         }
     }
 
+    fn copy(&mut self, data: &[u8]) {
+        let needed = self.copied.len() + data.len();
+        if needed > self.copied.capacity() {
+            let room = self.copied.capacity().saturating_mul(GROWTH).min(self.limit).max(needed);
+            self.copied.reserve_exact(room - self.copied.len());
+        }
+        self.copied.extend_from_slice(data);
+    }
+
     fn captured(&mut self) -> Captured {
-        if !self.joined.is_empty() {
-            self.bytes = std::mem::take(&mut self.joined).freeze();
+        if !self.copied.is_empty() {
+            self.bytes = std::mem::take(&mut self.copied).into();
         }
         let bytes = self.bytes.clone();
         let digest = self.digest.as_ref().filter(|_| self.ended);
@@ -369,5 +382,27 @@ mod tests {
         let captured = recording.captured();
         assert_eq!((captured.bytes.as_ref(), captured.truncated, captured.size), (&b"abcd"[..], true, 6));
         assert_eq!(captured.sha256, Captured::whole(&Bytes::from("abcdef"), 9).sha256);
+    }
+
+    #[test]
+    fn what_comes_in_pieces_is_kept_in_order_up_to_the_limit() {
+        let all: Vec<u8> = (0..200_100).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        for (limit, piece) in [(131_079, 1000), (all.len(), 16_384), (all.len(), 70_000), (5, 2)] {
+            let mut tape = Tape::new(limit);
+            for (n, piece) in all.chunks(piece).enumerate() {
+                tape.write(&Bytes::copy_from_slice(piece));
+                if n == 3 {
+                    // whoever looks meanwhile loses nothing
+                    assert_eq!(tape.captured().bytes, all[..limit.min(4 * piece.len())]);
+                }
+            }
+            tape.ended = true;
+            let (captured, whole) = (tape.captured(), Captured::whole(&Bytes::from(all.clone()), limit));
+            assert_eq!(captured.bytes, all[..limit], "{limit} {piece}");
+            assert_eq!(
+                (captured.truncated, captured.size, captured.sha256),
+                (whole.truncated, whole.size, whole.sha256)
+            );
+        }
     }
 }

@@ -229,10 +229,11 @@ where
             request.extensions_mut().insert(refusal);
         }
         let http1 = request.version() < Version::HTTP_2;
-        let answer = (self.handler)(peer.clone(), request);
-        let line = Arc::clone(self);
+        let (line, peer) = (Arc::clone(self), peer.clone());
         async move {
-            let mut answer = answer.await.map(|body| Answer::new(body, call));
+            // boxed: HTTP moves the future of a call about before it begins
+            let answer = Box::pin((line.handler)(peer, request)).await;
+            let mut answer = answer.map(|body| Answer::new(body, call));
             if http1 && line.shutdown.phase() > Phase::Running {
                 // the client sends its next call to whoever serves then
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -145,6 +145,31 @@ fn plain_text(raw: &RawValue) -> Option<String> {
     if text.is_empty() || raw.get() == "null" { None } else { Some(text.into_owned()) }
 }
 
+/// An answer that was read, as far as that is possible.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its envelope.
+    pub envelope: Envelope,
+    /// What its `Data` says, decrypted: `None` when it has none, [`CodecError::KeyMissing`] when it has and there is no key.
+    pub data: Result<Option<Vec<u8>>, CodecError>,
+}
+
+impl Opened {
+    /// Reads an answer from bytes that are not compressed any more.
+    ///
+    /// # Errors
+    /// When the bytes are no envelope.
+    pub fn read(bytes: &[u8], key: Option<&Sm4Key>) -> Result<Self, CodecError> {
+        let envelope = read_envelope(bytes)?;
+        let data = match (key, &envelope.payload) {
+            (Some(key), _) => envelope.open(key),
+            (None, Payload::Data(_)) => Err(CodecError::KeyMissing),
+            (None, Payload::Error { .. } | Payload::Nothing | Payload::Text(_)) => Ok(None),
+        };
+        Ok(Self { envelope, data })
+    }
+}
+
 impl Envelope {
     /// The JSON text in `Data`, decrypted; `None` when there is no `Data`. ZIP or GZIP that is base64 inside the JSON
     /// is left as it is.

@@ -14,11 +14,13 @@ mod sm4;
 mod verdict;
 
 pub use body::{BodyForm, DecodedBody, is_plain, read_body, write_body};
-pub use envelope::{Envelope, Payload, gunzip, read_envelope, write_data, write_error, write_front_door};
+pub use envelope::{
+    Envelope, Opened, Payload, gunzip, read_envelope, write_data, write_error, write_front_door,
+};
 pub use error::CodecError;
 pub use json::{MAX_DEPTH, check as check_json};
 pub use sm4::{Sm4Key, decrypt, encrypt};
-pub use verdict::{Verdict, judge, judge_envelope};
+pub use verdict::{Verdict, judge, judge_opened};
 
 /// `vectors.json`: bodies and envelopes computed with OpenSSL.
 #[cfg(test)]

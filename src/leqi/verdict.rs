@@ -1,9 +1,8 @@
 //! What an answer to a call that changes something proves (design.md §3: settle on evidence only).
 
 use super::{
-    Envelope, Payload, Sm4Key, catalogue,
+    CodecError, Opened, Payload, Sm4Key, catalogue,
     messages::{self, UploadAnswer},
-    read_envelope,
 };
 use crate::domain::InvoiceNo;
 
@@ -47,33 +46,32 @@ const UNCLEAR_CODES: [&str; 3] = ["10", "500", "5001"];
 /// anything.
 #[must_use]
 pub fn judge(status: u16, body: &[u8], key: Option<&Sm4Key>) -> Verdict {
+    judge_opened(status, body, Opened::read(body, key))
+}
+
+/// The same for an answer that was read already; `body` are the bytes that it was read from.
+#[must_use]
+pub fn judge_opened(status: u16, body: &[u8], opened: Result<Opened, CodecError>) -> Verdict {
     match status {
         200..=299 => {}
         // 408: a proxy on the way gave up waiting, which says nothing about what lies behind it
-        400..=407 | 409..=499 => return refused_by_status(status, body),
+        400..=407 | 409..=499 => return refused_by_status(status, body, opened),
         _ => return Verdict::Unclear { reason: "the HTTP status says neither yes nor no" },
     }
-    let Ok(envelope) = read_envelope(body) else {
+    let Ok(Opened { envelope, data }) = opened else {
         return Verdict::Unclear { reason: "the answer is not the platform's envelope" };
     };
-    judge_envelope(&envelope, key)
-}
-
-/// Judges an envelope that came with HTTP 200.
-#[must_use]
-pub fn judge_envelope(envelope: &Envelope, key: Option<&Sm4Key>) -> Verdict {
     let number = envelope.http_status_code.as_deref().unwrap_or_default();
     match &envelope.payload {
-        Payload::Data(_) => judge_data(envelope, key),
+        Payload::Data(_) => judge_data(data),
         Payload::Error { code, message } => judge_error(number, code, message),
         Payload::Nothing => judge_front_door(number, ""),
         Payload::Text(text) => judge_front_door(number, text),
     }
 }
 
-fn refused_by_status(status: u16, body: &[u8]) -> Verdict {
-    let payload = read_envelope(body).map(|envelope| envelope.payload);
-    match payload {
+fn refused_by_status(status: u16, body: &[u8], opened: Result<Opened, CodecError>) -> Verdict {
+    match opened.map(|opened| opened.envelope.payload) {
         Ok(Payload::Error { code, message }) => refusal(code, message),
         Ok(Payload::Text(text)) => refusal(status.to_string(), text),
         Ok(Payload::Data(_) | Payload::Nothing) => refusal(status.to_string(), String::new()),
@@ -87,12 +85,13 @@ fn words(body: &[u8]) -> String {
     if text.starts_with('<') { String::new() } else { text.chars().take(200).collect() }
 }
 
-fn judge_data(envelope: &Envelope, key: Option<&Sm4Key>) -> Verdict {
-    let Some(key) = key else {
-        return Verdict::Unclear { reason: "the answer is encrypted and no key is known for it" };
-    };
-    let Ok(Some(json)) = envelope.open(key) else {
-        return Verdict::Unclear { reason: "the answer cannot be decrypted" };
+fn judge_data(data: Result<Option<Vec<u8>>, CodecError>) -> Verdict {
+    let json = match data {
+        Ok(Some(json)) => json,
+        Err(CodecError::KeyMissing) => {
+            return Verdict::Unclear { reason: "the answer is encrypted and no key is known for it" };
+        }
+        Ok(None) | Err(_) => return Verdict::Unclear { reason: "the answer cannot be decrypted" },
     };
     let Ok(answer) = messages::read::<UploadAnswer>(&json) else {
         return Verdict::Unclear { reason: "the decrypted answer is not a message of the platform" };

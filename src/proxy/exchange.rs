@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{ExchangeId, ServiceClass},
-    leqi::Sm4Key,
+    leqi::{Opened, Sm4Key},
     listener::Peer,
     request_log::{Decision, Entry, Record, State, Unread, extract},
     upstream::Body,
@@ -185,7 +185,7 @@ impl Exchange {
         if let Some(sent) = sent {
             self.requested(sent.captured());
         }
-        self.took(received.captured());
+        self.received(received.captured());
     }
 
     /// Notes as much of a passing request body as passed until now.
@@ -204,14 +204,13 @@ impl Exchange {
         });
     }
 
-    /// Notes the body of the upstream's answer and what it says; with the key, also what its `Data` says.
-    pub(super) fn received(&mut self, captured: Captured, key: Option<&Sm4Key>) {
-        self.took(captured);
-        self.change(|record| extract::response_body(record, key));
+    /// Notes what the answer says.
+    pub(super) fn told(&mut self, answer: &Opened) {
+        self.change(|record| extract::opened(record, answer));
     }
 
     /// Notes the body of the upstream's answer.
-    fn took(&mut self, captured: Captured) {
+    pub(super) fn received(&mut self, captured: Captured) {
         self.ended();
         self.change(|record| {
             record.response_size = captured.size;

@@ -178,8 +178,7 @@ impl Proxy {
         exchange.answered(&head);
         match forward::read_answer(body, call.config.answer_limit).await {
             Read::Whole(bytes) => {
-                exchange
-                    .received(Captured::whole(&bytes, self.services.log.body_limit()), passed.key.as_ref());
+                exchange.received(Captured::whole(&bytes, self.services.log.body_limit()));
                 let verdict = Self::judge(&mut exchange, call, passed.key.as_ref(), &head, &bytes);
                 let unit = self.unit_of(&exchange);
                 let recorded = async {

@@ -10,7 +10,7 @@ use super::{Call, Proxy, exchange::Exchange, gate::Passed, headers};
 use crate::{
     domain::ServiceClass,
     leqi::{
-        self, Sm4Key, Verdict,
+        self, Opened, Sm4Key, Verdict,
         messages::{
             self, QuotaBalance, QuotaRequest, QuotaTransfer, QuotaTransferAnswer, QuotaValidity,
             QuotaValidityAnswer,
@@ -42,7 +42,7 @@ impl Proxy {
         self.settle_answer(self.unit_of(exchange), call, passed, unclear).await;
     }
 
-    /// What the platform's answer proves.
+    /// What the platform's answer proves; what it says is noted.
     pub(super) fn judge(
         exchange: &mut Exchange,
         call: &Call,
@@ -51,7 +51,13 @@ impl Proxy {
         bytes: &Bytes,
     ) -> Verdict {
         let verdict = match extract::unpacked(&headers::for_log(&head.headers), bytes) {
-            Ok(plain) => leqi::judge(head.status.as_u16(), &plain, key),
+            Ok(plain) => {
+                let opened = Opened::read(&plain, key);
+                if let Ok(answer) = &opened {
+                    exchange.told(answer);
+                }
+                leqi::judge_opened(head.status.as_u16(), &plain, opened)
+            }
             Err(_) => Verdict::Unclear { reason: "the compressed answer cannot be read" },
         };
         if let Verdict::Unclear { reason } = &verdict

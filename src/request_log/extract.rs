@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Record;
 use crate::domain::{InvoiceNo, TaxNo};
-use crate::leqi::{self, CodecError, Envelope, Payload, Sm4Key, gunzip, read_envelope};
+use crate::leqi::{self, CodecError, Envelope, Opened, Payload, Sm4Key, gunzip};
 
 /// Services whose invoices the buyer issues (protocol.md §4).
 const PURCHASE_SERVICES: [&str; 3] = ["FXKPTYFPSC", "GFSGFPSC", "NCPSGFPSC"];
@@ -52,14 +52,19 @@ pub fn response_body(record: &mut Record, key: Option<&Sm4Key>) {
     }
 }
 
-/// Fills in what the answer tells, from its bytes (un-gzipped), and gives the decrypted `Data`. Without a key only the
-/// envelope is read.
-pub fn response(record: &mut Record, bytes: &[u8], key: Option<&Sm4Key>) -> Option<Vec<u8>> {
-    let envelope = read_envelope(bytes).ok()?;
-    self::envelope(record, &envelope);
-    let json = envelope.open(key?).ok()??;
-    data(record, &json);
-    Some(json)
+/// Fills in what the answer tells, from its bytes (un-gzipped). Without a key only the envelope is read.
+pub fn response(record: &mut Record, bytes: &[u8], key: Option<&Sm4Key>) {
+    if let Ok(answer) = Opened::read(bytes, key) {
+        opened(record, &answer);
+    }
+}
+
+/// The same from an answer that was read already.
+pub fn opened(record: &mut Record, answer: &Opened) {
+    envelope(record, &answer.envelope);
+    if let Ok(Some(json)) = &answer.data {
+        data(record, json);
+    }
 }
 
 /// Fills in what the envelope tells: `httpStatusCode`, `RequestId`, error code and text.
@@ -353,7 +358,7 @@ mod tests {
     fn an_error_of_the_front_door_has_its_number_as_code() {
         let mut record = record();
         let bytes = r#"{"httpStatusCode":4067,"body":"当前请求来源IP与企业备案出口IP不一致"}"#;
-        assert_eq!(response(&mut record, bytes.as_bytes(), None), None);
+        response(&mut record, bytes.as_bytes(), None);
         assert_eq!(record.error_code.as_deref(), Some("4067"));
         assert_eq!(record.error_text.as_deref(), Some("当前请求来源IP与企业备案出口IP不一致"));
     }
@@ -365,7 +370,7 @@ mod tests {
         {
             let mut record = record();
             request(&mut record, text.as_bytes());
-            assert_eq!(response(&mut record, text.as_bytes(), None), None);
+            response(&mut record, text.as_bytes(), None);
             assert!(record.invoice_nos.is_empty() && record.tax_no.is_none(), "{text}");
         }
     }

@@ -87,6 +87,6 @@ fn read_answer(record: &mut Record, outcome: &OwnOutcome, call: &OwnCall) {
             extract::response(record, &bytes, None);
             extract::data(record, json);
         }
-        None => drop(extract::response(record, &bytes, Some(&call.caller.key))),
+        None => extract::response(record, &bytes, Some(&call.caller.key)),
     }
 }

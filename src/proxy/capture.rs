@@ -10,7 +10,10 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::upstream::{self, BoxError};
+use crate::{
+    request_log::extract,
+    upstream::{self, BoxError},
+};
 
 /// What passed of one body.
 #[derive(Clone, Debug, Default)]
@@ -29,10 +32,12 @@ impl Captured {
     /// The capture of a body that is whole in memory.
     #[must_use]
     pub(super) fn whole(bytes: &Bytes, limit: usize) -> Self {
-        let mut tape = Tape::new(limit);
-        tape.write(bytes);
-        tape.ended = true;
-        tape.captured()
+        Self {
+            bytes: bytes.slice(..bytes.len().min(limit)),
+            truncated: bytes.len() > limit,
+            size: bytes.len() as u64,
+            sha256: Some(extract::sha256(bytes)),
+        }
     }
 }
 
@@ -42,12 +47,10 @@ const GROWTH: usize = 4;
 /// Writes down what passes.
 struct Tape {
     limit: usize,
-    /// What was kept, as it came while that is one piece.
+    /// What was kept, copied: the pieces themselves would each hold the whole buffer that they were read into.
+    kept: Vec<u8>,
+    /// The same after somebody asked for it.
     bytes: Bytes,
-    /// What was kept, copied together from its second piece on: the pieces themselves would each hold the whole buffer
-    /// that they were read into.
-    copied: Vec<u8>,
-    kept: usize,
     size: u64,
     /// None where nothing but the end is of interest.
     digest: Option<digest::Context>,
@@ -58,40 +61,29 @@ struct Tape {
 impl Tape {
     fn new(limit: usize) -> Self {
         let digest = Some(digest::Context::new(&digest::SHA256));
-        let (bytes, copied) = (Bytes::new(), Vec::new());
-        Self { limit, bytes, copied, kept: 0, size: 0, digest, ended: false, broken: false }
+        let (kept, bytes) = (Vec::new(), Bytes::new());
+        Self { limit, kept, bytes, size: 0, digest, ended: false, broken: false }
     }
 
     fn write(&mut self, data: &Bytes) {
         self.size += data.len() as u64;
         let Some(digest) = &mut self.digest else { return };
         digest.update(data);
-        let room = self.limit - self.kept;
-        if room > 0 && !data.is_empty() {
-            let part = data.slice(..data.len().min(room));
-            if self.kept == 0 {
-                self.bytes = part.clone();
-            } else {
-                let before = std::mem::take(&mut self.bytes);
-                self.copy(&before);
-                self.copy(&part);
-            }
-            self.kept += part.len();
+        if !self.bytes.is_empty() {
+            self.kept = std::mem::take(&mut self.bytes).into();
         }
-    }
-
-    fn copy(&mut self, data: &[u8]) {
-        let needed = self.copied.len() + data.len();
-        if needed > self.copied.capacity() {
-            let room = self.copied.capacity().saturating_mul(GROWTH).min(self.limit).max(needed);
-            self.copied.reserve_exact(room - self.copied.len());
+        let part = &data[..data.len().min(self.limit - self.kept.len())];
+        let needed = self.kept.len() + part.len();
+        if needed > self.kept.capacity() {
+            let room = self.kept.capacity().saturating_mul(GROWTH).min(self.limit).max(needed);
+            self.kept.reserve_exact(room - self.kept.len());
         }
-        self.copied.extend_from_slice(data);
+        self.kept.extend_from_slice(part);
     }
 
     fn captured(&mut self) -> Captured {
-        if !self.copied.is_empty() {
-            self.bytes = std::mem::take(&mut self.copied).into();
+        if !self.kept.is_empty() {
+            self.bytes = std::mem::take(&mut self.kept).into();
         }
         let bytes = self.bytes.clone();
         let digest = self.digest.as_ref().filter(|_| self.ended);
@@ -100,7 +92,7 @@ impl Tape {
             sha256.copy_from_slice(digest.clone().finish().as_ref());
             sha256
         });
-        Captured { bytes, truncated: (self.kept as u64) < self.size, size: self.size, sha256 }
+        Captured { truncated: (bytes.len() as u64) < self.size, bytes, size: self.size, sha256 }
     }
 }
 

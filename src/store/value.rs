@@ -145,6 +145,12 @@ pub(in crate::store) fn json<T: serde::de::DeserializeOwned>(
     serde_json::from_str(get(row, column)?).map_err(|error| StoreError::value(column, error))
 }
 
+/// Lists as the database takes and keeps them.
+pub(in crate::store) fn json_text(list: &impl serde::Serialize) -> String {
+    // lists of texts and numbers always are JSON
+    serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
+}
+
 /// A size or duration that is never negative.
 pub(in crate::store) fn unsigned(
     row: &impl Columns,

@@ -26,9 +26,10 @@ use crate::{
         exchanges::Record,
         sql::{
             exchange_keys::{BUCKET_SHIFT, keys},
-            exchange_rows::{BEGUN, ENDED, json_text, signed},
+            exchange_rows::{BEGUN, ENDED, signed},
             session::Value,
         },
+        value::json_text,
         writer::Command,
     },
 };

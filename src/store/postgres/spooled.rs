@@ -159,7 +159,7 @@ fn encoded(record: &Record) -> Result<Vec<u8>, StoreError> {
     record.note = Some(before + NOTE);
     let columns = row(&record).into_iter().map(|value| match value {
         Value::Bytes(bytes) => bytes.map(|bytes| STANDARD.encode(bytes)).into(),
-        other @ (Value::Flag(_) | Value::Integer(_) | Value::Text(_)) => serde_json::Value::from(other),
+        other @ (Value::Flag(_) | Value::Integer(_) | Value::Text(_)) => serde_json::json!(other),
     });
     let entry = Entry::Record {
         columns: columns.collect(),

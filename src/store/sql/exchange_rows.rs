@@ -64,12 +64,6 @@ pub(in crate::store) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A list of texts as the database keeps it.
-pub(in crate::store) fn json_text(list: &impl serde::Serialize) -> String {
-    // lists of texts always are JSON
-    serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
-}
-
 /// A record without its bodies.
 pub(in crate::store) fn record(row: &impl Columns) -> Result<Record, StoreError> {
     Ok(Record {

@@ -4,6 +4,7 @@
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use sqlx::{
     AssertSqlSafe, PgConnection, SqlSafeStr, SqlStr, SqliteConnection, postgres::PgRow, sqlite::SqliteRow,
 };
@@ -50,13 +51,13 @@ impl From<bool> for Value {
 }
 
 /// How SQLite takes many rows in one parameter; bytes have no place there.
-impl From<Value> for serde_json::Value {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Bytes(_) => Self::Null,
-            Value::Flag(flag) => i64::from(flag).into(),
-            Value::Integer(number) => number.into(),
-            Value::Text(text) => text.into(),
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bytes(_) => to.serialize_unit(),
+            Self::Flag(flag) => to.serialize_i64(i64::from(*flag)),
+            Self::Integer(number) => number.serialize(to),
+            Self::Text(text) => text.serialize(to),
         }
     }
 }

@@ -4,11 +4,10 @@
 //! would cost more the longer the log is; sorted by time first, only the newest part is written. A search pays for it
 //! with one step into the tree for each bucket of its time range: about 3,800 a year.
 
-use serde_json::json;
-
 use crate::store::{
     exchanges::Record,
     sql::exchange_keys::{BUCKET_SHIFT, keys},
+    value::json_text,
 };
 
 /// Adds keys, given as [`json()`] in one parameter: each record has another number of them.
@@ -20,6 +19,6 @@ ON CONFLICT DO NOTHING";
 /// The keys of the records; those that a committed intent brought are left out.
 pub(super) fn json(records: &[&Record]) -> String {
     let keys = records.iter().flat_map(|record| keys(record));
-    let rows = keys.map(|(id, kind, value)| json!([id >> BUCKET_SHIFT, kind as i64, value, id]));
-    serde_json::Value::from_iter(rows).to_string()
+    let rows: Vec<_> = keys.map(|(id, kind, value)| (id >> BUCKET_SHIFT, kind as i64, value, id)).collect();
+    json_text(&rows)
 }

@@ -10,7 +10,8 @@ use crate::{
     domain::{ExchangeId, TaxNo},
     store::{
         exchanges::Record,
-        sql::exchange_rows::{BEGUN, ENDED, json_text, signed},
+        sql::exchange_rows::{BEGUN, ENDED, signed},
+        value::json_text,
     },
 };
 

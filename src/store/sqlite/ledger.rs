@@ -4,7 +4,6 @@
 //! (sqlx pays per statement and per parameter, not per row).
 
 use futures_util::future::BoxFuture;
-use serde_json::json;
 use sqlx::{Column, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
@@ -19,6 +18,7 @@ use crate::store::{
         ledger_transfers::{transfer, transfer_of},
         session::Value,
     },
+    value::json_text,
     writer::Command,
 };
 
@@ -58,7 +58,7 @@ impl Command<File> for Change {
 async fn load(mut keys: LedgerKeys, connection: &mut SqliteConnection) -> Result<Books, StoreError> {
     let mut entries = Vec::new();
     if !keys.acceptance_nos.is_empty() {
-        let accepted = json!(keys.acceptance_nos);
+        let accepted = json_text(&keys.acceptance_nos);
         entries.extend(fetch(ledger_rows::LOAD_ACCEPTED, accepted, entry_of, connection).await?);
     }
     if !keys.open_of.is_empty() {
@@ -67,12 +67,13 @@ async fn load(mut keys: LedgerKeys, connection: &mut SqliteConnection) -> Result
     }
     let mut transfers = Vec::new();
     if !keys.transfers.is_empty() {
-        let serials = json!(keys.transfers);
+        let serials = json_text(&keys.transfers);
         transfers = fetch(ledger_transfers::LOAD, serials, transfer_of, connection).await?;
     }
     if !keys.own_transfers.is_empty() {
         let names: Vec<_> = keys.own_transfers.iter().map(|own| (own.issuer.as_str(), &own.origin)).collect();
-        transfers.extend(fetch(ledger_transfers::LOAD_OWN, json!(names), transfer_of, connection).await?);
+        transfers
+            .extend(fetch(ledger_transfers::LOAD_OWN, json_text(&names), transfer_of, connection).await?);
     }
     keys.accounts.extend(entries.iter().map(Entry::account_key));
     keys.accounts.extend(transfers.iter().map(|transfer| transfer.key.clone()));
@@ -81,8 +82,8 @@ async fn load(mut keys: LedgerKeys, connection: &mut SqliteConnection) -> Result
     keys.entries.sort_unstable();
     keys.entries.dedup();
     let named: Vec<_> = keys.entries.iter().map(|k| (k.issuer.as_str(), k.invoice_no.as_str())).collect();
-    let query = sqlx::query(ledger_rows::LOAD).bind(json!(named).to_string());
-    let found = query.bind(names_of(&keys.accounts).to_string()).fetch_all(connection).await?;
+    let query = sqlx::query(ledger_rows::LOAD).bind(json_text(&named));
+    let found = query.bind(names_of(&keys.accounts)).fetch_all(connection).await?;
     let (named, accounts): (Vec<_>, Vec<_>) =
         found.iter().partition(|row| row.column(1).name() == "invoice_no");
     for row in named {
@@ -92,17 +93,17 @@ async fn load(mut keys: LedgerKeys, connection: &mut SqliteConnection) -> Result
     Ok(Books::of(accounts, entries, transfers))
 }
 
-fn names_of(keys: &[AccountKey]) -> serde_json::Value {
-    json!(keys.iter().map(|k| (k.issuer.as_str(), k.period.number())).collect::<Vec<_>>())
+fn names_of(keys: &[AccountKey]) -> String {
+    json_text(&keys.iter().map(|k| (k.issuer.as_str(), k.period.number())).collect::<Vec<_>>())
 }
 
 async fn fetch<T>(
     sql: &'static str,
-    names: serde_json::Value,
+    names: String,
     read: impl Fn(&SqliteRow) -> Result<T, StoreError>,
     connection: &mut SqliteConnection,
 ) -> Result<Vec<T>, StoreError> {
-    let rows = sqlx::query(sql).bind(names.to_string()).fetch_all(connection).await?;
+    let rows = sqlx::query(sql).bind(names).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
@@ -124,10 +125,7 @@ async fn put<const KINDS: usize>(
     if count == 0 {
         return Ok(());
     }
-    let query = kinds.into_iter().fold(sqlx::query(sql), |query, rows| {
-        let rows: serde_json::Value = rows.into_iter().map(serde_json::Value::from_iter).collect();
-        query.bind(rows.to_string())
-    });
+    let query = kinds.iter().fold(sqlx::query(sql), |query, rows| query.bind(json_text(rows)));
     let written = query.execute(connection).await?.rows_affected();
     if usize::try_from(written) == Ok(count) {
         return Ok(());

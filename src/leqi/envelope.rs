@@ -76,6 +76,10 @@ struct ErrorParts<'a> {
 /// When the bytes are not JSON, or JSON that has none of the envelope's parts.
 pub fn read_envelope(bytes: &[u8]) -> Result<Envelope, CodecError> {
     let text = json::check(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))?;
+    // a list would be read as the parts in their order, and might prove something
+    if !text.trim_start().starts_with('{') {
+        return Err(CodecError::NotAnEnvelope);
+    }
     let outer: Outer<'_> = serde_json::from_str(text).map_err(|_| CodecError::NotAnEnvelope)?;
     if outer.status.is_none() && outer.body.is_none() && outer.response.is_none() {
         return Err(CodecError::NotAnEnvelope);

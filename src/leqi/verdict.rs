@@ -192,6 +192,7 @@ mod tests {
             refused("4057", "报文解密失败")
         );
         assert_eq!(judge(200, br#"{"httpStatusCode":404}"#, None), refused("404", ""));
+        assert!(matches!(judge(200, br#"["4057"]"#, None), Verdict::Unclear { .. }), "a list is no envelope");
         for unclear in [500, 503, 5001, 10, 200, 4999] {
             let verdict = judge(200, &write_front_door(unclear, "异常"), None);
             assert!(matches!(verdict, Verdict::Unclear { .. }), "{unclear}: {verdict:?}");

@@ -359,6 +359,7 @@ mod tests {
         let mut record = record();
         let bytes = r#"{"httpStatusCode":4067,"body":"当前请求来源IP与企业备案出口IP不一致"}"#;
         response(&mut record, bytes.as_bytes(), None);
+        assert_eq!(record.return_code, None);
         assert_eq!(record.error_code.as_deref(), Some("4067"));
         assert_eq!(record.error_text.as_deref(), Some("当前请求来源IP与企业备案出口IP不一致"));
     }
@@ -372,6 +373,8 @@ mod tests {
             request(&mut record, text.as_bytes());
             response(&mut record, text.as_bytes(), None);
             assert!(record.invoice_nos.is_empty() && record.tax_no.is_none(), "{text}");
+            let told = [&record.platform_status, &record.error_code, &record.return_code];
+            assert!(told.iter().all(|field| field.is_none()), "{text}: {told:?}");
         }
     }
 }

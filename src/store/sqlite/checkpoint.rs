@@ -2,8 +2,22 @@
 //!
 //! SQLite would do it inside of every so-manieth commit, and whoever waits for that commit would wait for it too, some
 //! ten milliseconds. A connection of its own does it while the writer goes on (<https://www.sqlite.org/wal.html>, §2.3).
+//!
+//! A log can begin anew only at a moment when all of it is carried over, and a writer that is always busy has none:
+//! when the log is long the writer is asked to carry over the few pages that are left itself, between two transactions.
+//! SQLite's own way (`wal_checkpoint(RESTART)`) takes the writer's lock instead, and whoever finds that taken looks
+//! again after 1, 2, 5, 10, 15, 20 ms: calls waited for 40 ms.
 
-use std::time::{Duration, Instant};
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::{sync::Mutex, task::JoinHandle};
@@ -15,13 +29,33 @@ use crate::store::Metrics;
 const OFTEN: Duration = Duration::from_millis(25);
 /// How often else.
 const SELDOM: Duration = Duration::from_millis(250);
-/// Pages of the log from which on it must begin anew, 64 MiB: it can only when nobody writes meanwhile, so the writer
-/// is held up for the few pages that are left.
+/// Pages of the log from which on it should begin anew, 64 MiB.
 const LONG: i64 = 16 << 10;
-/// How long readers that hold up the beginning may hold up the writer with it.
-pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 /// Pages from which on the writer carries the log over by itself: this task does not keep up, or does not work.
 pub(super) const WRITERS_OWN: &str = "32768";
+
+/// The wish that the writer carry over what is left of the log before its next transaction. Cheap to clone; every copy
+/// is the same wish.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rest(Arc<AtomicBool>);
+
+impl Rest {
+    /// Asks for it; once is enough until it is done.
+    pub(super) fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Does it, on the writer's connection and outside of a transaction, if it was asked for. The first frame that the
+    /// next transaction writes then begins the log anew, unless somebody still reads in the old one. A failure is no
+    /// matter of the transaction's: the log only stays long, and the task meets the same failure and tells it.
+    pub(super) async fn carry_over(&self, writer: &mut SqliteConnection) {
+        if self.0.swap(false, Ordering::Relaxed)
+            && let Err(error) = checkpoint(writer).await
+        {
+            tracing::debug!(%error, "the writer could not carry over the rest of the write-ahead log");
+        }
+    }
+}
 
 /// The task that does it, until it is closed.
 #[derive(Debug)]
@@ -32,9 +66,9 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     /// Starts it on a connection of its own.
-    pub(super) fn start(connection: SqliteConnection, metrics: Metrics) -> Self {
+    pub(super) fn start(connection: SqliteConnection, rest: Rest, metrics: Metrics) -> Self {
         let closing = CancellationToken::new();
-        let task = tokio::spawn(run(connection, metrics, closing.clone()));
+        let task = tokio::spawn(run(connection, rest, metrics, closing.clone()));
         Self { closing, task: Mutex::new(Some(task)) }
     }
 
@@ -49,9 +83,10 @@ impl Checkpoints {
     }
 }
 
-async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: CancellationToken) {
+async fn run(mut connection: SqliteConnection, rest: Rest, metrics: Metrics, closing: CancellationToken) {
     let mut seen = metrics.transactions.get();
     let mut failing = false;
+    let mut asked = false;
     let mut pause = SELDOM;
     loop {
         tokio::select! {
@@ -65,9 +100,19 @@ async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: Cancel
         }
         let begun = Instant::now();
         match carry_over(&mut connection).await {
-            // where a flush takes long, commits must get their turn too
-            Ok(true) => (seen, failing, pause) = (now, false, OFTEN.max(4 * begun.elapsed())),
-            Ok(false) => (seen, failing) = (now, false),
+            Ok(pages) => {
+                (seen, failing) = (now, false);
+                let long = pages > LONG;
+                if long {
+                    rest.ask();
+                }
+                // a log that stays long has a reader in its way, who will not be gone at once
+                if !(long && asked) {
+                    // where a flush takes long, commits must get their turn too
+                    pause = OFTEN.max(4 * begun.elapsed());
+                }
+                asked = long;
+            }
             // a full disk fails every time; the writer says it of each call, and once is enough here
             Err(error) if !std::mem::replace(&mut failing, true) => {
                 tracing::warn!(%error, "the database's write-ahead log cannot be carried over and grows; is there room on the disk? It is tried again and again");
@@ -80,24 +125,16 @@ async fn run(mut connection: SqliteConnection, metrics: Metrics, closing: Cancel
     }
 }
 
-/// Whether nobody was in the way of a log that has to begin anew: the writer is held up with the attempt, so that it
-/// must not be repeated at once.
-async fn carry_over(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let (_, pages, _) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await?;
-    if pages > LONG {
-        // what came meanwhile, so that next to nothing is left to do while the writer is held up
-        checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await?;
-        // when readers are in the way it is tried again the next time
-        let (busy, ..) = checkpoint("PRAGMA wal_checkpoint(RESTART)", connection).await?;
-        return Ok(busy == 0);
-    }
-    Ok(true)
+/// Carries over what can be without holding up anybody, and gives the pages of the log.
+async fn carry_over(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let pages = checkpoint(connection).await?;
+    // of a long log also what came meanwhile, so that next to nothing is left for the writer
+    if pages > LONG { checkpoint(connection).await } else { Ok(pages) }
 }
 
-/// Whether somebody was in the way, the pages of the log, and how many of them were carried over.
-async fn checkpoint(
-    sql: &'static str,
-    connection: &mut SqliteConnection,
-) -> Result<(i64, i64, i64), sqlx::Error> {
-    sqlx::query_as(sql).fetch_one(connection).await
+/// One attempt, and the pages of the log. What readers still need is left; so is everything when another connection is
+/// at it.
+async fn checkpoint(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let done = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await;
+    done.map(|(_, pages, _): (i64, i64, i64)| pages)
 }

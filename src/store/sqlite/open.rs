@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use super::{
-    checkpoint::{self, Checkpoints},
+    checkpoint::{self, Checkpoints, Rest},
     leases::OneGateway,
 };
 use crate::domain::Node;
@@ -46,6 +46,7 @@ pub(in crate::store) struct Database {
 pub(in crate::store) struct File {
     options: SqliteConnectOptions,
     path: Arc<Path>,
+    rest: Rest,
 }
 
 impl Backend for File {
@@ -62,7 +63,10 @@ impl Backend for File {
         &'c self,
         connection: &'c mut SqliteConnection,
     ) -> BoxFuture<'c, Result<Transaction<'c, Sqlite>, sqlx::Error>> {
-        Box::pin(connection.begin_with("BEGIN IMMEDIATE"))
+        Box::pin(async {
+            self.rest.carry_over(connection).await;
+            connection.begin_with("BEGIN IMMEDIATE").await
+        })
     }
 
     fn commit<'c>(
@@ -156,10 +160,11 @@ pub(in crate::store) async fn database(config: &Config, metrics: &Metrics) -> Re
         .connect_with(options.clone().pragma("query_only", "ON"))
         .await
         .map_err(fail)?;
-    let own = options.clone().busy_timeout(checkpoint::PATIENCE).connect().await.map_err(fail)?;
-    let checkpoints = Arc::new(Checkpoints::start(own, metrics.clone()));
+    let own = options.connect().await.map_err(fail)?;
+    let rest = Rest::default();
+    let checkpoints = Arc::new(Checkpoints::start(own, rest.clone(), metrics.clone()));
     let path: Arc<Path> = path.into();
-    let file = File { options, path: Arc::clone(&path) };
+    let file = File { options, path: Arc::clone(&path), rest };
     let writer = Writer::start(connection, file, config, metrics.clone());
     Ok(Database { writer, readers, path, migrated, checkpoints })
 }

@@ -23,7 +23,7 @@ fn config(path: &Path) -> Config {
     Config { url: format!("sqlite://{}", path.display()), ..Config::default() }
 }
 
-async fn open(path: &Path) -> Result<Database, StoreError> {
+pub(super) async fn open(path: &Path) -> Result<Database, StoreError> {
     database(&config(path), &Metrics::register(&telemetry::metrics::Metrics::new().unwrap()).unwrap()).await
 }
 
@@ -283,25 +283,6 @@ async fn sqlite_is_compiled_as_the_project_says() {
     let told = "see .cargo/config.toml: cargo reads it where it is started, which must be in the project";
     assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{told}: {options:?}");
     assert!(!options.iter().any(|option| option == "ENABLE_MEMORY_MANAGEMENT"), "{told}: {options:?}");
-}
-
-#[tokio::test]
-async fn what_is_committed_is_carried_over_into_the_file_without_a_stop() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("gateway.db");
-    let database = open(&path).await.unwrap();
-    let fill = "CREATE TABLE filler (body BLOB); INSERT INTO filler SELECT randomblob(1000000) FROM json_each('[1,2,3,4]')";
-    database
-        .writer
-        .write(move |c| Box::pin(async move { Ok(sqlx::raw_sql(fill).execute(c).await.map(drop)?) }))
-        .await
-        .unwrap();
-    let size = || std::fs::metadata(&path).unwrap().len();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while size() < 4_000_000 {
-        assert!(Instant::now() < deadline, "only {} bytes were carried over", size());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]
